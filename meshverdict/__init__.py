@@ -1,0 +1,3 @@
+"""Measure whether an application needs a service mesh."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,7 @@
+"""`python -m meshverdict`."""
+
+import sys
+
+from meshverdict.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Pure. Records turned into numbers, and numbers into one of four verdicts."""

@@ -1,0 +1,1 @@
+"""The Chaos Toolkit extension: thin controls, actions and probes for any cluster."""

@@ -1,0 +1,1 @@
+"""The embedded Kubernetes API: the part that remembers and decides. Starts no process."""

@@ -1,0 +1,1 @@
+"""Make load with Locust, which always runs as a process of its own, and read its record."""

@@ -1,0 +1,1 @@
+"""Pure. Istio intent turned into Envoy configuration; touches no machine."""

@@ -1,0 +1,1 @@
+"""Pure. Kubernetes network intent turned into packet rules; touches no machine."""

@@ -1,0 +1,1 @@
+"""Run folders turned into documents: build and render are pure, files reads and writes."""
