@@ -1,0 +1,140 @@
+"""The commands about the embedded lab: up, down, status, kubeconfig, doctor, images."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from datetime import UTC, datetime
+
+from meshverdict.cli.output import answer, progress
+from meshverdict.lab.client import ApiClient
+from meshverdict.lab.options import UpOptions
+from meshverdict.lab.pod_table import pod_status, render, rows
+from meshverdict.lab.state import LabInfo, StateFolder
+from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, LabError, UsageError
+from meshverdict.model.settings import LabSettings
+
+DOWN_TIMEOUT_S = 15.0
+
+
+def settings_of(options: argparse.Namespace) -> LabSettings:
+    """LabSettings from the parsed options; refuses numbers that make no sense."""
+    if not 1 <= options.zones <= 16:
+        raise UsageError(f"--zones {options.zones}: between 1 and 16")
+    if not 0 <= options.zone_delay <= 1000:
+        raise UsageError(f"--zone-delay {options.zone_delay}: between 0 and 1000 milliseconds, one way")
+    return LabSettings(
+        zones=options.zones,
+        zone_delay_ms=options.zone_delay,
+        denied=options.denied,
+        established=options.established,
+        network_policy=options.network_policy == "on",
+        sidecars=options.sidecars,
+    )
+
+
+def up(options: argparse.Namespace) -> int:
+    """Start a lab and wait until everything is Ready."""
+    from meshverdict.lab.up import start  # noqa: PLC0415 - quick start of the other commands
+
+    if options.context or os.environ.get("MESHVERDICT_CONTEXT"):
+        raise UsageError(
+            "--context: preparing a real cluster is not built yet; apply manifests/ with kubectl, or leave "
+            "--context and MESHVERDICT_CONTEXT away for the embedded lab"
+        )
+    request = UpOptions(
+        name=options.name,
+        settings=settings_of(options),
+        manifests=tuple(os.path.abspath(m) for m in options.manifests),  # noqa: PTH100 - symlinks stay as typed
+        images=os.path.abspath(options.images) if options.images else None,  # noqa: PTH100
+        port=options.port,
+        tie=options.tie,
+        ready_timeout_s=options.timeout,
+    )
+    info = start(request, progress if options.output == "text" else lambda _: None)
+    answer(info.as_dict(), as_json=options.output == "json", text=describe(info))
+    return EXIT_HOLDS
+
+
+def describe(info: LabInfo) -> str:
+    """What a person wants to know when the lab is up."""
+    lines = [f"lab {info.name!r} ready in {info.ready_s:.1f} s" if info.ready_s else f"lab {info.name!r} is up"]
+    if info.ingress:
+        where = f"http://{info.ingress['host']}:{info.ingress['port']}"
+        lines.append(f"  ingress   {where}   (curl -H 'Host: pippo.lan' {where}/count/get)")
+    lines.append(f"  kubectl   export KUBECONFIG={info.kubeconfig}")
+    lines.append(f"  stop      meshverdict down{'' if info.name == 'default' else ' --name ' + info.name}")
+    return "\n".join(lines)
+
+
+def down(options: argparse.Namespace) -> int:
+    """Stop the lab; saying so when there is none is not an error."""
+    from meshverdict.lab.up import stop  # noqa: PLC0415
+
+    stopped = stop(StateFolder(options.name), DOWN_TIMEOUT_S)
+    text = f"lab {options.name!r} stopped" if stopped else f"no lab {options.name!r} is running"
+    answer({"name": options.name, "stopped": stopped}, as_json=options.output == "json", text=text)
+    return EXIT_HOLDS
+
+
+def running_lab(name: str) -> LabInfo:
+    """The running lab, or the command that starts one."""
+    info = StateFolder(name).info()
+    if info is None:
+        flag = "" if name == "default" else f" --name {name}"
+        raise LabError(f"no lab {name!r} is running; start one with `meshverdict up{flag}`")
+    return info
+
+
+def status(options: argparse.Namespace) -> int:
+    """The lab's settings and pods; exit 3 while a pod is not Ready."""
+    info = running_lab(options.name)
+    where = f"/namespaces/{options.namespace}" if options.namespace else ""
+    pods = ApiClient(info.kubeconfig).get(f"/api/v1{where}/pods")["items"]
+    now = datetime.now(UTC)
+    bad = [p["metadata"]["name"] for p in pods if pod_status(p) not in ("Running", "Completed", "Succeeded")]
+    keys = ("namespace", "name", "ready", "status", "restarts", "age")
+    value = {
+        "lab": info.as_dict(),
+        "up_s": round(time.time() - info.started, 1),
+        "pods": [dict(zip(keys, row, strict=True)) for row in rows(pods, now)],
+        "not_ready": bad,
+    }
+    s = info.settings
+    head = (
+        f"lab {info.name!r}: {s.zones} zone{'s' * (s.zones > 1)}, denied packets: {s.denied}, open connections: {s.established}, "
+        f"network policy: {'on' if s.network_policy else 'off (accepted, not enforced)'}"
+    )
+    answer(value, as_json=options.output == "json", text=f"{describe(info)}\n{head}\n\n{render(pods, now)}")
+    return EXIT_INVALID if bad else EXIT_HOLDS
+
+
+def kubeconfig(options: argparse.Namespace) -> int:
+    """Print the path, to be used as `export KUBECONFIG=$(meshverdict kubeconfig)`."""
+    info = running_lab(options.name)
+    answer({"kubeconfig": info.kubeconfig}, as_json=options.output == "json", text=info.kubeconfig)
+    return EXIT_HOLDS
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say what is missing; exit 3 when an embedded lab cannot run here."""
+    from meshverdict.lab.doctor import examine, missing_packages, report  # noqa: PLC0415
+
+    findings = examine()
+    if options.fix_list:
+        answer(missing_packages(findings), as_json=options.output == "json", text=" ".join(missing_packages(findings)))
+    else:
+        answer([f.as_dict() for f in findings], as_json=options.output == "json", text=report(findings))
+    return EXIT_HOLDS if all(f.ok or not f.needed for f in findings) else EXIT_INVALID
+
+
+def images(options: argparse.Namespace) -> int:
+    """Print the image table."""
+    from meshverdict.lab.doctor import image_rows  # noqa: PLC0415
+
+    table = image_rows(options.images)
+    width = max(len(row["image"]) for row in table)
+    text = "\n".join(f"{row['image'].ljust(width)}   {row['command']}" for row in table)
+    answer(table, as_json=options.output == "json", text=text)
+    return EXIT_HOLDS

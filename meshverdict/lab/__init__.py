@@ -1,0 +1,1 @@
+"""Composition root of the embedded cluster: the only place where its rooms meet."""

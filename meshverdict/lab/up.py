@@ -1,0 +1,144 @@
+"""Start a lab in the background and wait until it is Ready; stop it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import IO, Any
+
+from meshverdict.lab.doctor import examine, obstacles
+from meshverdict.lab.manifests import load
+from meshverdict.lab.options import UpOptions
+from meshverdict.lab.state import LabInfo, StateFolder
+from meshverdict.model.errors import LabError, UsageError
+from meshverdict.model.paths import data_folder
+from meshverdict.model.settings import LabSettings
+
+Progress = Callable[[str], None]
+
+
+def start(options: UpOptions, progress: Progress) -> LabInfo:
+    """Start a lab; a lab of that name with the same settings that is already up is simply returned.
+
+    Args:
+        options: What to start; no manifests means the lab of the seed.
+        progress: Told, line by line, what happens.
+
+    Raises:
+        UsageError: A manifest or option is wrong; nothing was started.
+        LabError: The machine cannot run it, or it did not become Ready; nothing is left running.
+    """
+    state = StateFolder(options.name)
+    running = state.info()
+    if running is not None:
+        return _already_up(running, options)
+    options = replace(options, manifests=options.manifests or (str(data_folder("manifests")),))
+    load(options.manifest_paths())
+    _refuse_unfit(options.settings)
+    state.create()
+    return _await_ready(_start_keeper(options, state), state, progress)
+
+
+def stop(state: StateFolder, timeout: float) -> bool:
+    """Stop the lab of *state*; False if none was running.
+
+    Raises:
+        LabError: It does not end, even when killed.
+    """
+    pid = state.keeper_pid() if state.running() else None
+    if pid is None:
+        state.forget()
+        return False
+    for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # it ended by itself in between
+        if state.wait_stopped(patience):
+            state.forget()
+            return True
+    raise LabError(f"the lab's keeper, process {pid}, does not end; see {state.logs / 'keeper.log'}")
+
+
+def _already_up(running: LabInfo, options: UpOptions) -> LabInfo:
+    flag = "" if options.name == "default" else f" --name {options.name}"
+    if running.settings != options.settings:
+        raise LabError(
+            f"lab {options.name!r} is up with other settings ({_differences(running.settings, options.settings)}); "
+            f"type `meshverdict down{flag}` first, or choose another --name"
+        )
+    if options.manifests and options.manifests != running.manifests:
+        raise LabError(
+            f"lab {options.name!r} is up with other manifests ({', '.join(running.manifests)}); apply yours with "
+            f"kubectl, or type `meshverdict down{flag}` first"
+        )
+    return running
+
+
+def _differences(there: LabSettings, asked: LabSettings) -> str:
+    a, b = there.as_dict(), asked.as_dict()
+    return ", ".join(f"{k} is {a[k]}, asked {b[k]}" for k in a if a[k] != b[k])
+
+
+def _refuse_unfit(settings: LabSettings) -> None:
+    found = obstacles(examine(), settings)
+    if found:
+        raise LabError("this machine cannot run the embedded lab yet:\n" + "\n".join(f"  - {o}" for o in found))
+
+
+def _start_keeper(options: UpOptions, state: StateFolder) -> subprocess.Popen[str]:
+    inherited = () if options.tie is None else (options.tie,)
+    if options.tie is not None:
+        try:
+            os.fstat(options.tie)
+        except OSError as error:
+            raise UsageError(f"--tie {options.tie}: not an open file descriptor") from error
+    with (state.logs / "keeper.log").open("w") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "meshverdict.lab.keeper"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            pass_fds=inherited,
+            cwd="/",
+        )
+    assert keeper.stdin is not None  # noqa: S101 - for the type checker: a pipe was asked for
+    keeper.stdin.write(options.to_json() + "\n")
+    keeper.stdin.close()
+    return keeper
+
+
+def _await_ready(keeper: subprocess.Popen[str], state: StateFolder, progress: Progress) -> LabInfo:
+    try:
+        outcome = _listen(keeper.stdout, progress)
+    except BaseException:  # Ctrl-C included: a half-started lab must not stay
+        keeper.kill()
+        keeper.wait()
+        state.wait_stopped(5.0)
+        state.forget()
+        raise
+    if "ready" in outcome:
+        return LabInfo.from_dict(outcome["ready"])
+    code = keeper.wait()
+    state.wait_stopped(5.0)
+    state.forget()
+    reason = outcome.get("error") or f"its keeper ended with status {code}; see {state.logs / 'keeper.log'}"
+    error = UsageError if outcome.get("usage") else LabError
+    raise error(f"the lab did not come up: {reason}")
+
+
+def _listen(lines: IO[str] | None, progress: Progress) -> dict[str, Any]:
+    for line in lines or ():
+        message: dict[str, Any] = json.loads(line)
+        if "progress" in message:
+            progress(message["progress"])
+        else:
+            return message
+    return {}
