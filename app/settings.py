@@ -1,0 +1,86 @@
+"""Why: everything that an experiment turns on the app is an environment variable, read once and checked here.
+
+| variable | default | meaning |
+|---|---|---|
+| REDIS_ENDPOINT | redis-svc.d-redis.svc.cluster.local | Redis: host name or address |
+| REDIS_PORT | 6379 | Redis: port |
+| REDIS_TIMEOUT_S | 1.0 | seconds that all work on Redis for one request may take together |
+| REDIS_CONNECTION | pooled | `pooled`: connections are kept; `fresh`: one is made and closed for each request |
+| HEALTH | strict | `strict`: 503 when Redis does not answer; `seed`: 200 with `{"ping": "FAIL"}` |
+| WORK_MS | 0 | milliseconds of artificial work in each of /set, /get and /reset |
+| WORK_KIND | sleep | `sleep`: a thread waits; `cpu`: a thread computes |
+| THREADS | 16 | threads that handle requests |
+| PORT | 5000 | port of the app |
+| METRICS_PORT | 9102 | port of the Prometheus metrics |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+Connection = Literal["pooled", "fresh"]
+Health = Literal["strict", "seed"]
+Work = Literal["sleep", "cpu"]
+T = TypeVar("T", bound=str)
+
+
+class SettingError(ValueError):
+    """An environment variable has a value that the app cannot use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The app's settings; the module's table says what each one means."""
+
+    redis_endpoint: str = "redis-svc.d-redis.svc.cluster.local"
+    redis_port: int = 6379
+    redis_timeout_s: float = 1.0
+    redis_connection: Connection = "pooled"
+    health: Health = "strict"
+    work_ms: float = 0.0
+    work_kind: Work = "sleep"
+    threads: int = 16
+    port: int = 5000
+    metrics_port: int = 9102
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read the settings.
+
+        Raises:
+            SettingError: A variable has a wrong value; the message names it and what is possible.
+        """
+        return cls(
+            redis_endpoint=env.get("REDIS_ENDPOINT") or cls().redis_endpoint,
+            redis_port=int(_number(env, "REDIS_PORT", 6379, 1, 65535)),
+            redis_timeout_s=_number(env, "REDIS_TIMEOUT_S", 1.0, 0.001, 3600),
+            redis_connection=_choice(env, "REDIS_CONNECTION", ("pooled", "fresh")),
+            health=_choice(env, "HEALTH", ("strict", "seed")),
+            work_ms=_number(env, "WORK_MS", 0.0, 0.0, 3_600_000),
+            work_kind=_choice(env, "WORK_KIND", ("sleep", "cpu")),
+            threads=int(_number(env, "THREADS", 16, 1, 512)),
+            port=int(_number(env, "PORT", 5000, 0, 65535)),
+            metrics_port=int(_number(env, "METRICS_PORT", 9102, 0, 65535)),
+        )
+
+
+def _number(env: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        value = float(text) if isinstance(default, float) else int(text)
+    except ValueError:
+        value = None
+    # A comparison with NaN is never true, so it is refused as well.
+    if value is None or not least <= value <= most:
+        raise SettingError(f"{name}={text}: a number from {least:g} to {most:g} is needed")
+    return value
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[T, ...]) -> T:
+    text = env.get(name) or choices[0]
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise SettingError(f"{name}={text}: one of {', '.join(choices)} is needed")

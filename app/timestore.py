@@ -1,0 +1,134 @@
+"""Why: Redis is the app's only dependency, and none of its failures may hold a thread.
+
+redis-py has a timeout for each step (connect, each answer of the handshake, each command) and retries
+on top of that. Here one deadline covers the name, the connection and every command of a request.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from resolver import Resolver
+from settings import Settings
+
+KEY = "time"
+
+
+class Deadline(threading.local):
+    """When the current thread's request must be done with Redis."""
+
+    def __init__(self) -> None:
+        self.at = float("inf")
+
+    def remaining(self) -> float:
+        """Seconds left.
+
+        Raises:
+            redis.TimeoutError: None are.
+        """
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise redis.TimeoutError("time is up")
+        return left
+
+
+DEADLINE = Deadline()
+
+
+class BoundedConnection(redis.Connection):
+    """A connection whose every step ends by :data:`DEADLINE`.
+
+    Args:
+        resolver: Where the host's address comes from.
+    """
+
+    def __init__(self, *, resolver: Resolver, **options: object) -> None:
+        super().__init__(**options)
+        self._resolver = resolver
+
+    def _connect(self):  # noqa: ANN202 - a socket; the library has no types
+        self.host = self._resolver.address(DEADLINE.remaining())
+        self.socket_connect_timeout = self.socket_timeout = DEADLINE.remaining()
+        return super()._connect()
+
+    def send_packed_command(self, *args: object, **options: object) -> None:
+        self._limit()
+        super().send_packed_command(*args, **options)
+
+    def read_response(self, *args: object, **options: object) -> object:
+        self._limit()
+        return super().read_response(*args, **options)
+
+    def _limit(self) -> None:
+        try:
+            left = DEADLINE.remaining()
+        except redis.TimeoutError:
+            # An answer may still be on its way: nobody else may get it.
+            self.disconnect()
+            raise
+        if self._sock is not None:
+            self._sock.settimeout(left)
+
+
+class TimeStore:
+    """The seed's one key in Redis.
+
+    Every method raises ``redis.RedisError`` when Redis has not answered within the timeout.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = f"{settings.redis_endpoint}:{settings.redis_port}"
+        self._settings = settings
+        self._resolver = Resolver(settings.redis_endpoint)
+        self._shared = self._pool() if settings.redis_connection == "pooled" else None
+
+    def set_now(self) -> str:
+        """Store the time of now; returns what Redis then holds."""
+        with self._client() as client:
+            client.set(KEY, str(datetime.now()))  # noqa: DTZ005 - the seed stores local time without a zone
+            return str(client.get(KEY))
+
+    def get(self) -> str:
+        """What Redis holds, as the seed prints it: ``b'2019-12-28 20:06:33.919059'``, or ``None``."""
+        with self._client() as client:
+            return str(client.get(KEY))
+
+    def reset(self) -> str:
+        """Forget the time; returns what Redis then holds."""
+        with self._client() as client:
+            client.delete(KEY)
+            return str(client.get(KEY))
+
+    def ping(self) -> bool:
+        """Whether Redis answers a PING."""
+        with self._client() as client:
+            return bool(client.ping())
+
+    @contextmanager
+    def _client(self) -> Iterator[redis.Redis]:
+        DEADLINE.at = time.monotonic() + self._settings.redis_timeout_s
+        pool = self._shared or self._pool()
+        try:
+            yield redis.Redis(connection_pool=pool)
+        except OSError as error:  # the resolver's, where the library did not wrap it
+            raise redis.ConnectionError(str(error)) from error
+        finally:
+            DEADLINE.at = float("inf")
+            if pool is not self._shared:
+                pool.disconnect()
+
+    def _pool(self) -> redis.ConnectionPool:
+        return redis.ConnectionPool(
+            connection_class=BoundedConnection,
+            resolver=self._resolver,
+            host=self._settings.redis_endpoint,
+            port=self._settings.redis_port,
+            retry=Retry(NoBackoff(), 0),
+        )
