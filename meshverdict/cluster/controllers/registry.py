@@ -1,0 +1,148 @@
+"""The table of controllers: what each plans, and what wakes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from meshverdict.cluster.store import Manifest
+
+from . import deployment, endpoints, garbage, namespace, nodes, replicaset, scheduler
+from .changes import Controller, Key, Mapper, View
+from .meta import controller_of, labels_of, matches, name_of, namespace_of
+
+_MANAGER = "kube-controller-manager"
+
+
+def _by_controller(kind: str) -> Mapper:
+    """Wake the controller of the changed object, if it is of *kind*."""
+
+    def keys(view: View, obj: Manifest) -> Iterable[Key]:
+        del view
+        ref = controller_of(obj)
+        if ref is not None and ref["kind"] == kind:
+            yield namespace_of(obj), ref["name"]
+
+    return keys
+
+
+def _or_selecting(kind: str, resource: str) -> Mapper:
+    """The same, and for objects without a controller those that would adopt it."""
+    owner = _by_controller(kind)
+
+    def keys(view: View, obj: Manifest) -> Iterable[Key]:
+        if controller_of(obj) is not None:
+            yield from owner(view, obj)
+            return
+        for candidate in view.list(resource, namespace_of(obj)):
+            if matches(candidate["spec"].get("selector"), labels_of(obj)):
+                yield namespace_of(obj), name_of(candidate)
+
+    return keys
+
+
+def _grandparent(kind: str, through: str) -> Mapper:
+    """Wake the controller of the controller: a Deployment for a pod, through its ReplicaSet."""
+
+    def keys(view: View, obj: Manifest) -> Iterable[Key]:
+        ref = controller_of(obj)
+        parent = view.get(through, namespace_of(obj), ref["name"]) if ref else None
+        top = controller_of(parent) if parent else None
+        if top is not None and top["kind"] == kind:
+            yield namespace_of(obj), top["name"]
+
+    return keys
+
+
+def _its_namespace(view: View, obj: Manifest) -> Iterable[Key]:
+    space = namespace_of(obj)
+    found = view.get("namespaces", "", space) if space else None
+    if found is not None and (name_of(obj) in {"default", namespace.ROOT_CA} or _ends(found)):
+        yield "", space
+
+
+def _ends(obj: Manifest) -> bool:
+    return bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def _its_service(view: View, slice_: Manifest) -> Iterable[Key]:
+    del view
+    service = labels_of(slice_).get(endpoints.SERVICE_NAME)
+    if service:
+        yield namespace_of(slice_), service
+
+
+def _same_key(view: View, obj: Manifest) -> Iterable[Key]:
+    del view
+    yield namespace_of(obj), name_of(obj)
+
+
+def _all(view: View, obj: Manifest) -> Iterable[Key]:
+    del view, obj
+    yield "", ""
+
+
+def _everything(view: View, key: Key) -> Manifest:
+    del view, key
+    return {}
+
+
+def controllers(root_ca: str) -> list[Controller]:
+    """All controllers of a cluster whose API certificate is signed by *root_ca* (PEM)."""
+    return [
+        Controller(
+            "deployment-controller",
+            _MANAGER,
+            deployment.RESOURCE,
+            deployment.plan,
+            {
+                deployment.REPLICASETS: _or_selecting("Deployment", deployment.RESOURCE),
+                "pods": _grandparent("Deployment", deployment.REPLICASETS),
+            },
+        ),
+        Controller(
+            "replicaset-controller",
+            _MANAGER,
+            replicaset.RESOURCE,
+            replicaset.plan,
+            {"pods": _or_selecting("ReplicaSet", replicaset.RESOURCE)},
+        ),
+        Controller(
+            "endpoint-slice-controller",
+            _MANAGER,
+            "services",
+            endpoints.plan_slices,
+            {"pods": endpoints.services_of, endpoints.SLICES: _its_service},
+        ),
+        Controller(
+            "endpoint-controller",
+            _MANAGER,
+            "services",
+            endpoints.plan_endpoints,
+            {"pods": endpoints.services_of, endpoints.ENDPOINTS: _same_key},
+            gone=endpoints.endpoints_gone,
+        ),
+        Controller(
+            "namespace-controller",
+            _MANAGER,
+            namespace.RESOURCE,
+            namespace.planner(root_ca),
+            {"*": _its_namespace},
+        ),
+        Controller(
+            "garbage-collector-controller",
+            _MANAGER,
+            None,
+            garbage.plan,
+            {"*": garbage.concerned},
+            find=garbage.find,
+        ),
+        Controller("node-controller", _MANAGER, "nodes", nodes.plan, gone=nodes.gone),
+        Controller(
+            scheduler.SCHEDULER,
+            "kube-scheduler",
+            None,
+            scheduler.plan,
+            {"pods": _all, "nodes": _all, "namespaces": _all},
+            find=_everything,
+        ),
+    ]
