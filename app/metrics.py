@@ -2,15 +2,14 @@
 
 The metrics have a port and a thread of their own: they answer while every request thread is busy.
 
-| metric | type | meaning |
-|---|---|---|
-| app_threads | gauge | threads that handle requests |
-| app_busy_threads | gauge | of these, threads that hold a connection right now |
-| app_queued_connections{where="worker"} | gauge | connections accepted, or kept alive with a new request, that wait for a thread |
-| app_queued_connections{where="kernel"} | gauge | connections that the kernel has established and the app has not accepted |
-| app_request_duration_seconds{endpoint,status} | histogram | time in the handler, without the time in the queue |
-| process_cpu_seconds_total | counter | CPU time of the process that handles requests |
-| process_resident_memory_bytes | gauge | memory of the process that handles requests |
+    app_threads                            threads that handle requests
+    app_busy_threads                       of these, threads that hold a connection right now
+    app_queued_connections{where}          "worker": connections (new ones, and kept ones with a new request)
+                                           that wait for a thread; "kernel": established, not yet accepted
+    app_request_duration_seconds{endpoint,status}
+                                           histogram: time in the handler, without the time in the queue
+    process_cpu_seconds_total              of the process that handles requests
+    process_resident_memory_bytes          the same
 """
 
 from __future__ import annotations

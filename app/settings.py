@@ -5,7 +5,7 @@
 | REDIS_ENDPOINT | redis-svc.d-redis.svc.cluster.local | Redis: host name or address |
 | REDIS_PORT | 6379 | Redis: port |
 | REDIS_TIMEOUT_S | 1.0 | seconds that all work on Redis for one request may take together |
-| REDIS_CONNECTION | pooled | `pooled`: connections are kept; `fresh`: one is made and closed for each request |
+| REDIS_CONNECTION | pooled | `pooled`: connections are kept; `fresh`: one is made for each request |
 | HEALTH | strict | `strict`: 503 when Redis does not answer; `seed`: 200 with `{"ping": "FAIL"}` |
 | WORK_MS | 0 | milliseconds of artificial work in each of /set, /get and /reset |
 | WORK_KIND | sleep | `sleep`: a thread waits; `cpu`: a thread computes |

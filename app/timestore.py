@@ -59,10 +59,12 @@ class BoundedConnection(redis.Connection):
         return super()._connect()
 
     def send_packed_command(self, *args: object, **options: object) -> None:
+        """As the base class does, in the time left."""
         self._limit()
         super().send_packed_command(*args, **options)
 
     def read_response(self, *args: object, **options: object) -> object:
+        """As the base class does, in the time left."""
         self._limit()
         return super().read_response(*args, **options)
 
