@@ -1,0 +1,236 @@
+"""Turn what a run folder held into what its report says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from meshverdict.analysis.cases import Case, cases
+from meshverdict.analysis.flows import DROPPED, FORWARDED, Enforcement, Flow, aggregate, between, enforcement
+from meshverdict.analysis.load_table import OK, LoadTable, load_table
+from meshverdict.analysis.summary import Cell, series, summarise, tail
+from meshverdict.analysis.validity import Generator, generator, notices
+from meshverdict.analysis.windows import Moments, Window, Windows, moments_of, phases_of
+from meshverdict.report.contents import RunContents
+from meshverdict.report.document import (
+    CaseCell,
+    CaseReport,
+    Edge,
+    EndpointRow,
+    Fact,
+    Group,
+    Mark,
+    Report,
+    WindowHead,
+)
+from meshverdict.report.journal import shorten
+from meshverdict.report.judge import answered, judge, windows_of
+from meshverdict.report.lab_box import lab_box
+
+MAX_FLOW_ROWS = 200
+
+
+def build(contents: RunContents) -> Report:
+    """The report of a run."""
+    journal, run = contents.journal, contents.run or {}
+    moments = moments_of(run)
+    windows = windows_of(contents)
+    table = load_table(contents.load.seconds, ratio=contents.load.header.ratio) if contents.load else None
+    made = generator(contents.load.generator, contents.load.header) if contents.load else None
+    times = enforcement(contents.flows, moments)
+    start = int(table.t.min()) if table is not None and len(table.t) else int(journal.start or 0)
+    return Report(
+        origin=contents.origin,
+        title=journal.title,
+        claim=journal.description,
+        started=_utc(journal.start),
+        judgement=judge(contents),
+        facts=_facts(table, made, times, contents),
+        windows=tuple(WindowHead(w.name, w.role, w.seconds) for w in windows.counted),
+        cases=_cases(table, windows) if table is not None else (),
+        phases=phases_of(run),
+        marks=_marks(moments),
+        t0=start,
+        load_line=_load_line(contents),
+        dropped_time=windows.dropped,
+        notices=notices(contents.load) if contents.load else (),
+        hypothesis=journal.pairs(),
+        activities=journal.run,
+        rollbacks=journal.rollbacks,
+        enforcement_source=times.source,
+        flow_rows=aggregate(contents.flows)[:MAX_FLOW_ROWS],
+        has_flows=contents.has_flows,
+        graphs=_graphs(contents.flows, moments),
+        endpoints=endpoint_rows(contents.section("measures").get("endpoints")),
+        provenance=_provenance(contents),
+        lab_box=lab_box(contents),
+    )
+
+
+def _facts(
+    table: LoadTable | None, made: Generator | None, times: Enforcement, contents: RunContents
+) -> tuple[Fact, ...]:
+    facts = []
+    if times.to_denied_ms is not None:
+        facts.append(Fact("Apply → first denied", _ms(times.to_denied_ms), times.source))
+    if times.to_allowed_ms is not None:
+        facts.append(Fact("Removal → first allowed", _ms(times.to_allowed_ms), times.source))
+    if table is not None and table.total:
+        facts.append(Fact("Requests recorded", f"{table.total:,}", _lost(table, made)))
+        first = cases(table.names)[0]
+        lost = int(
+            table.n[table.rows(names=first.names)].sum()
+            - table.n[table.rows(names=first.names, outcomes=(OK,))].sum()
+        )
+        facts.append(
+            Fact(
+                f"{first.title.split(':')[0]} requests not answered",
+                f"{lost:,}",
+                "in the whole run, changes included",
+            )
+        )
+    dropped = sum(flow.count for flow in contents.flows if flow.verdict == DROPPED)
+    if contents.has_flows:
+        facts.append(Fact("Flows dropped", f"{dropped:,}", "by network policy"))
+    return tuple(facts)
+
+
+def _lost(table: LoadTable, made: Generator | None) -> str:
+    if made is None or not made.sent:
+        return ""
+    missing = made.sent - table.total
+    return (
+        "none lost between generator and record" if missing == 0 else f"{missing:,} sent but without a record"
+    )
+
+
+def _cases(table: LoadTable, windows: Windows) -> tuple[CaseReport, ...]:
+    return tuple(_case(table, case, windows.counted) for case in cases(table.names))
+
+
+def _case(table: LoadTable, case: Case, windows: Sequence[Window]) -> CaseReport:
+    cells = [summarise(table, case.title, case.names, window) for window in windows]
+    good = [table.rows(start=w.start, end=w.end, names=case.names, outcomes=(OK,)) for w in windows]
+    return CaseReport(
+        case=case,
+        cells=tuple(CaseCell(_state(cell), answered(cell), cell) for cell in cells),
+        series=series(table, case.title, case.names),
+        tails=tuple((w.name, tail(table, rows)) for w, rows in zip(windows, good, strict=True) if rows.any()),
+    )
+
+
+def _state(cell: Cell) -> str:
+    if not cell.requests:
+        return "silent"
+    if cell.ok == cell.requests:
+        return "answers"
+    return "mixed" if cell.ok else "fails"
+
+
+def _marks(moments: Moments) -> tuple[Mark, ...]:
+    found = (("applied", moments.applied), ("removed", moments.removed))
+    return tuple(Mark(label, t) for label, t in found if t is not None)
+
+
+def _load_line(contents: RunContents) -> str:
+    if contents.load is None:
+        return contents.load_problem or "No load record."
+    header = contents.load.header
+    how = {
+        "poisson": "open loop, Poisson arrivals",
+        "constant": "open loop, constant arrivals",
+        "closed": "closed loop",
+    }.get(header.arrivals, f"arrivals: {header.arrivals}")
+    rate = f" at {header.rate:g} requests/s" if header.rate is not None else ""
+    seed = f", seed {header.seed}" if header.seed is not None else ""
+    deadline = (
+        f"; an answer counts within {header.deadline_ms:g} ms" if header.deadline_ms is not None else ""
+    )
+    return f"{how[0].upper()}{how[1:]}{rate}{seed}, {header.locustfile} on {header.host}{deadline}."
+
+
+def _graphs(flows: Sequence[Flow], moments: Moments) -> tuple[tuple[str, tuple[Edge, ...]], ...]:
+    if not flows:
+        return ()
+    if moments.applied is None:
+        return (("Whole run", edges(flows)),)
+    parts = (
+        ("Before", between(flows, None, moments.applied)),
+        (
+            "With the treatment in place",
+            between(flows, moments.in_effect or moments.applied, moments.removed),
+        ),
+    )
+    return tuple((title, edges(part)) for title, part in parts if part)
+
+
+def edges(flows: Sequence[Flow]) -> tuple[Edge, ...]:
+    """The service graph of some flows: one edge per caller, callee and port."""
+    counts: dict[tuple[str, str, int], list[int]] = {}
+    for flow in flows:
+        entry = counts.setdefault((flow.source, flow.destination, flow.port), [0, 0])
+        if flow.verdict in {FORWARDED, DROPPED}:
+            entry[flow.verdict == DROPPED] += flow.count
+    return tuple(Edge(*key, forwarded=c[0], dropped=c[1]) for key, c in sorted(counts.items()) if sum(c))
+
+
+def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
+    """The endpoint table of ``measures.endpoints``: {"before": [...], "during": [...]}, rows matched by pod."""
+    if not isinstance(value, Mapping):
+        return ()
+    before, during = _by_pod(value.get("before")), _by_pod(value.get("during") or value.get("after"))
+    rows = []
+    for pod in dict.fromkeys([*before, *during]):
+        then, now = before.get(pod, {}), during.get(pod, {})
+        known = {**then, **now}
+        labels = known.get("labels")
+        rows.append(
+            EndpointRow(
+                endpoint=str(known.get("id", "")),
+                pod=pod,
+                labels=tuple(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, Mapping) else (),
+                address=str(known.get("ipv4", "")),
+                ingress=(str(then.get("ingress", "?")), str(now.get("ingress", "?"))),
+                egress=(str(then.get("egress", "?")), str(now.get("egress", "?"))),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: row.pod))
+
+
+def _by_pod(value: object) -> dict[str, Mapping[str, Any]]:
+    items = value if isinstance(value, list) else []
+    return {str(item["pod"]): item for item in items if isinstance(item, Mapping) and "pod" in item}
+
+
+def _provenance(contents: RunContents) -> tuple[Group, ...]:
+    run, experiment = contents.run or {}, contents.section("experiment")
+    this_run = {
+        "run folder": contents.origin,
+        "experiment": experiment.get("file"),
+        "experiment sha256": experiment.get("sha256"),
+        "arm": run.get("arm"),
+        "pair": run.get("pair"),
+        "seed": run.get("seed"),
+    }
+    groups = (
+        ("This run", this_run),
+        ("Settings", contents.section("settings")),
+        ("Variables", contents.section("variables")),
+        ("Cluster", contents.section("cluster")),
+        ("Software", {**dict(contents.journal.software), **contents.section("software")}),
+        ("Machine", contents.section("machine")),
+    )
+    return tuple(Group(title, _items(values)) for title, values in groups if _items(values))
+
+
+def _items(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), shorten(value) or "") for key, value in values.items() if value is not None)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def _utc(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

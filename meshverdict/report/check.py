@@ -1,0 +1,17 @@
+"""``meshverdict report RUN --check``: read a run and judge it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from meshverdict.report.files import read_run
+from meshverdict.report.judge import Judgement, judge
+
+
+def check(folder: Path) -> Judgement:
+    """Judge the run in *folder*.
+
+    Raises:
+        RecordError: There is no run to judge: its journal or run.json is missing or broken.
+    """
+    return judge(read_run(folder))

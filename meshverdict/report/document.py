@@ -1,0 +1,140 @@
+"""What a report says, as one value: made by build, written down by render, tested without any HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshverdict.analysis.cases import Case
+from meshverdict.analysis.flows import FlowRow
+from meshverdict.analysis.summary import Cell, Series
+from meshverdict.analysis.windows import Phase, Role
+from meshverdict.report.journal import Activity, Probe
+from meshverdict.report.judge import Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One figure for the first screen."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseCell:
+    """What one case did in one window, in a word, and in figures.
+
+    Attributes:
+        state: ``answers``, ``fails``, ``mixed`` or ``silent``.
+        words: For a person.
+    """
+
+    state: str
+    words: str
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReport:
+    """One case over the whole run."""
+
+    case: Case
+    cells: tuple[CaseCell, ...]
+    series: Series
+    tails: tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowHead:
+    """Heading of a column of cells."""
+
+    name: str
+    role: Role
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment drawn into the timelines."""
+
+    label: str
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Who called whom in one part of the run."""
+
+    source: str
+    destination: str
+    port: int
+    forwarded: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """One pod in the endpoint table, before and during the treatment.
+
+    Attributes:
+        ingress: Policy enforcement (before, during); "?" where it was not recorded.
+        egress: See ingress.
+    """
+
+    endpoint: str
+    pod: str
+    labels: tuple[str, ...]
+    address: str
+    ingress: tuple[str, str]
+    egress: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Facts about what ran where."""
+
+    title: str
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a report shows.
+
+    Attributes:
+        origin: The run folder.
+        claim: What the experiment claims, in the experiment's words.
+        windows: Columns of the case table.
+        t0: Unix second that timelines call 0.
+        load_line: How the load was made, in a sentence.
+        dropped_time: What the rules left out of the windows.
+        notices: What a reader must know before the figures.
+        graphs: Service graph by title (before, during).
+        lab_box: What this lab is not.
+    """
+
+    origin: str
+    title: str
+    claim: str
+    started: str
+    judgement: Judgement
+    facts: tuple[Fact, ...]
+    windows: tuple[WindowHead, ...]
+    cases: tuple[CaseReport, ...]
+    phases: tuple[Phase, ...]
+    marks: tuple[Mark, ...]
+    t0: int
+    load_line: str
+    dropped_time: tuple[str, ...]
+    notices: tuple[str, ...]
+    hypothesis: tuple[tuple[Probe, Probe | None], ...]
+    activities: tuple[Activity, ...]
+    rollbacks: tuple[Activity, ...]
+    enforcement_source: str
+    flow_rows: tuple[FlowRow, ...]
+    has_flows: bool
+    graphs: tuple[tuple[str, tuple[Edge, ...]], ...]
+    endpoints: tuple[EndpointRow, ...]
+    provenance: tuple[Group, ...]
+    lab_box: tuple[str, ...]

@@ -1,0 +1,138 @@
+"""The only module of this room that touches files: read a run folder, write a report into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from meshverdict.analysis.flows import Flow, parse_flows
+from meshverdict.model.errors import RecordError
+from meshverdict.model.record_reader import LoadRecord, read_record
+from meshverdict.report.build import build
+from meshverdict.report.contents import RunContents
+from meshverdict.report.journal import Journal, read_journal
+from meshverdict.report.render import render
+
+REPORT = "report.html"
+
+
+def read_run(path: Path) -> RunContents:
+    """Read a run folder, or a single Chaos Toolkit journal.
+
+    Raises:
+        RecordError: The journal is missing or broken, or run.json is broken. A broken load record or flow
+            log does not raise: the run can be shown, and is judged invalid.
+    """
+    if path.is_file():
+        return RunContents(str(path), _journal(path))
+    if not path.is_dir():
+        raise RecordError(f"{path}: no such run folder or journal")
+    load, problem = _load(path / "load.jsonl")
+    flows, has_flows = _flows(path / "flows.jsonl")
+    return RunContents(
+        origin=str(path),
+        journal=_journal(path / "journal.json"),
+        run=_run(path / "run.json"),
+        load=load,
+        load_problem=problem,
+        flows=flows,
+        has_flows=has_flows,
+    )
+
+
+def write_report(folder: Path) -> Path:
+    """Make report.html of a run folder from its other files.
+
+    Returns:
+        The path of the report. A reader never sees half of it.
+
+    Raises:
+        RecordError: The folder's journal or run.json is missing or broken, or the report cannot be written.
+    """
+    target = folder / REPORT
+    write_atomically(target, render(build(read_run(folder))))
+    return target
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the whole new one.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(target)
+            except OSError:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise RecordError(
+            f"{target}: cannot be written ({error.strerror}); free space or choose --reports DIR"
+        ) from error
+
+
+def _journal(path: Path) -> Journal:
+    return read_journal(
+        _text(path, "the experiment wrote none, or this is not a run folder"), origin=str(path)
+    )
+
+
+def _run(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(_text(path, ""))
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON, perhaps cut short ({error})") from error
+    if not isinstance(value, dict) or not str(value.get("format", "")).startswith("run/"):
+        raise RecordError(f'{path}: not a run description, its `format` is not "run/1"')
+    if value["format"] != "run/1":
+        raise RecordError(f"{path}: format {value['format']!r}; this version reads 'run/1'")
+    return value
+
+
+def _load(path: Path) -> tuple[LoadRecord | None, str | None]:
+    if not path.exists():
+        return None, None
+    try:
+        return read_record(path), None
+    except RecordError as error:
+        return None, str(error)
+
+
+def _flows(path: Path) -> tuple[tuple[Flow, ...], bool]:
+    if not path.exists():
+        return (), False
+    return parse_flows(_json_lines(path)), True
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                yield value
+
+
+def _text(path: Path, hint: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: missing; {hint}" if hint else f"{path}: missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot be read ({error})") from error

@@ -1,0 +1,313 @@
+"""Read Chaos Toolkit journals as they really come out, because their status and exit code do not tell.
+
+``completed`` and exit 0 also stand for: hypothesis not met before the method (nothing was run), an action
+that raised, a process that ended with an error, a rollback that failed. All of that is read here, once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from meshverdict.model.errors import RecordError
+
+MAX_VALUE_CHARS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One action or probe that was started.
+
+    Attributes:
+        name: Its name in the experiment.
+        kind: ``action`` or ``probe``.
+        failure: Why it did not do its work, in words; None when it did.
+        start: Unix seconds, None where the journal has none.
+        end: See start.
+        background: It ran beside the others.
+    """
+
+    name: str
+    kind: str
+    failure: str | None
+    start: float | None
+    end: float | None
+    background: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A steady-state probe in one of the two hypotheses.
+
+    Attributes:
+        name: Its name in the experiment.
+        tolerance: What it may answer, in words.
+        value: What it answered, shortened; None when it was not reached.
+        met: Whether that was within the tolerance; None when it was not reached.
+    """
+
+    name: str
+    tolerance: str
+    value: str | None
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A steady-state hypothesis as it was checked once."""
+
+    met: bool
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What a journal says, without trusting its status word.
+
+    Attributes:
+        title: Of the experiment.
+        description: Of the experiment.
+        status: Chaos Toolkit's own word.
+        deviated: Whether the hypothesis was met before and not after.
+        before: The hypothesis before the method; None when it was not checked.
+        after: The hypothesis after the method; None when it was not checked.
+        run: The method's activities, as far as they were started.
+        rollbacks: The rollbacks that were started.
+        planned: Names of the method's activities.
+        planned_rollbacks: Names of the rollbacks.
+        declared: Name and tolerance of the hypothesis' probes in the experiment.
+        start: Unix seconds.
+        end: Unix seconds.
+        software: Versions and platform.
+        treatment: Names of the activities that are the treatment.
+    """
+
+    title: str
+    description: str
+    status: str
+    deviated: bool
+    before: Hypothesis | None
+    after: Hypothesis | None
+    run: tuple[Activity, ...]
+    rollbacks: tuple[Activity, ...]
+    planned: tuple[str, ...]
+    planned_rollbacks: tuple[str, ...]
+    declared: tuple[tuple[str, str], ...]
+    start: float | None
+    end: float | None
+    software: tuple[tuple[str, str], ...]
+    treatment: tuple[str, ...]
+
+    @property
+    def not_run(self) -> str | None:
+        """Why the method was never carried out, or None when it was."""
+        if self.before is not None and not self.before.met:
+            return "the steady-state hypothesis was not met before the method, so nothing was run"
+        if self.planned and not self.run:
+            return "no activity of the method was started"
+        return None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that keeps this journal from being a finished run, in words; empty when it is one."""
+        found = (
+            [] if self.status == "completed" else [f"the run was {self.status or 'cut short'}, not completed"]
+        )
+        if self.not_run:
+            found.append(self.not_run)
+        found += [f"{a.kind} {a.name!r} {a.failure}" for a in self.run if a.failure]
+        found += [f"rollback {a.name!r} {a.failure}" for a in self.rollbacks if a.failure]
+        if self.not_run is None and 0 < len(self.run) < len(self.planned):
+            found.append(f"only {len(self.run)} of {len(self.planned)} activities of the method were started")
+        return tuple(found)
+
+    def pairs(self) -> tuple[tuple[Probe, Probe | None], ...]:
+        """Each probe before and after, by name; None where the hypothesis was not checked again."""
+        before = {p.name: p for p in self.before.probes} if self.before else {}
+        after = {p.name: p for p in self.after.probes} if self.after else {}
+        names = dict.fromkeys([*(name for name, _ in self.declared), *before, *after])
+        tolerances = dict(self.declared)
+
+        def blank(name: str) -> Probe:
+            other = before.get(name) or after.get(name)
+            return Probe(name, tolerances.get(name) or (other.tolerance if other else ""), None, None)
+
+        return tuple((before.get(n, blank(n)), after.get(n, blank(n)) if self.after else None) for n in names)
+
+
+def read_journal(text: str, *, origin: str) -> Journal:
+    """A journal from its text.
+
+    Args:
+        text: The file's content.
+        origin: How messages name the file.
+
+    Raises:
+        RecordError: Not JSON, cut short, or not a journal.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RecordError(
+            f"{origin}: not JSON, perhaps cut short ({error}); run the experiment again"
+        ) from error
+    if not isinstance(value, Mapping) or not isinstance(value.get("experiment"), Mapping):
+        raise RecordError(f"{origin}: not a Chaos Toolkit journal, it has no `experiment`")
+    return _journal(value)
+
+
+def _journal(value: Mapping[str, Any]) -> Journal:
+    experiment = value["experiment"]
+    states = _mapping(value.get("steady_states"))
+    declared = _mapping(experiment.get("steady-state-hypothesis")).get("probes")
+    return Journal(
+        title=str(experiment.get("title") or "untitled experiment"),
+        description=str(experiment.get("description") or ""),
+        status=str(value.get("status") or ""),
+        deviated=value.get("deviated") is True,
+        before=_hypothesis(states.get("before")),
+        after=_hypothesis(states.get("after")),
+        run=tuple(_activity(item) for item in _mappings(value.get("run"))),
+        rollbacks=tuple(_activity(item) for item in _mappings(value.get("rollbacks"))),
+        planned=_names(experiment.get("method")),
+        planned_rollbacks=_names(experiment.get("rollbacks")),
+        declared=tuple((_name(p), tolerance_words(p.get("tolerance"))) for p in _mappings(declared)),
+        start=timestamp(value.get("start")),
+        end=timestamp(value.get("end")),
+        software=tuple(
+            (label, str(value[key]))
+            for key, label in (
+                ("chaoslib-version", "chaostoolkit-lib"),
+                ("platform", "platform"),
+                ("node", "machine"),
+            )
+            if value.get(key)
+        ),
+        treatment=_treatment(experiment),
+    )
+
+
+def _hypothesis(value: object) -> Hypothesis | None:
+    if not isinstance(value, Mapping):
+        return None
+    probes = []
+    for item in _mappings(value.get("probes")):
+        activity = _mapping(item.get("activity"))
+        met = item.get("tolerance_met")
+        answer = shorten(item.get("output"))
+        if item.get("status") == "failed":
+            answer = f"failed: {_exception(item.get('exception'))}"
+        probes.append(
+            Probe(
+                _name(activity),
+                tolerance_words(activity.get("tolerance")),
+                answer,
+                met if isinstance(met, bool) else None,
+            )
+        )
+    return Hypothesis(value.get("steady_state_met") is True, tuple(probes))
+
+
+def _activity(item: Mapping[str, Any]) -> Activity:
+    declared = _mapping(item.get("activity"))
+    return Activity(
+        name=_name(declared),
+        kind=str(declared.get("type") or "activity"),
+        failure=_failure(item, declared),
+        start=timestamp(item.get("start")),
+        end=timestamp(item.get("end")),
+        background=declared.get("background") is True,
+    )
+
+
+def _failure(item: Mapping[str, Any], declared: Mapping[str, Any]) -> str | None:
+    status = item.get("status")
+    if status is None:
+        return "was cut off before it ended"
+    if status != "succeeded":
+        return f"{status}: {_exception(item.get('exception'))}"
+    provider, output = _mapping(declared.get("provider")), _mapping(item.get("output"))
+    code = output.get("status")
+    if provider.get("type") == "process" and "tolerance" not in declared and code not in {0, None}:
+        detail = str(output.get("stderr") or "").strip()
+        return f"ended with status {code}" + (f": {detail[:MAX_VALUE_CHARS]}" if detail else "")
+    return None
+
+
+def _exception(value: object) -> str:
+    """The last telling line of a traceback (a list or a string)."""
+    text = "".join(str(part) for part in value) if isinstance(value, list) else str(value or "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:MAX_VALUE_CHARS] if lines else "no reason was recorded"
+
+
+def tolerance_words(value: object) -> str:
+    """A tolerance as a person would say it.
+
+    >>> tolerance_words({"type": "range", "range": [0.99, 1.0], "target": "value"})
+    'between 0.99 and 1.0'
+    >>> tolerance_words(True), tolerance_words([200, 302])
+    ('true', 'one of 200, 302')
+    """
+    if isinstance(value, Mapping):
+        kind = value.get("type")
+        if kind == "range" and isinstance(value.get("range"), list):
+            low_high = " and ".join(str(v) for v in value["range"])
+            return f"between {low_high}"
+        if kind == "regex":
+            return f"matches {value.get('pattern')}"
+        if kind == "jsonpath":
+            expected = f" = {shorten(value['expect'])}" if "expect" in value else " found"
+            return f"{value.get('path')}{expected}"
+        if kind == "probe":
+            return f"probe {value.get('name')} agrees"
+        return shorten(value) or ""
+    if isinstance(value, list):
+        return "one of " + ", ".join(str(v) for v in value)
+    return "" if value is None else shorten(value) or ""
+
+
+def shorten(value: object, limit: int = MAX_VALUE_CHARS) -> str | None:
+    """A JSON value as short text; None stays None."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def timestamp(value: object) -> float | None:
+    """Unix seconds of an ISO 8601 time (Chaos Toolkit's are UTC); None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else datetime.fromisoformat(value + "+00:00").timestamp()
+
+
+def _treatment(experiment: Mapping[str, Any]) -> tuple[str, ...]:
+    for extension in _mappings(experiment.get("extensions")):
+        if extension.get("name") == "meshverdict":
+            names = extension.get("treatment")
+            return tuple(str(name) for name in names) if isinstance(names, list) else ()
+    return ()
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(_name(item) for item in _mappings(value))
+
+
+def _name(value: Mapping[str, Any]) -> str:
+    return str(value.get("name") or value.get("ref") or "unnamed")
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,167 @@
+"""Judge one run, because the exit code of ``chaos run`` is 0 for most ways to fail. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meshverdict.analysis.cases import Case, cases
+from meshverdict.analysis.load_table import load_table
+from meshverdict.analysis.summary import Cell, summarise
+from meshverdict.analysis.validity import invalid_reasons
+from meshverdict.analysis.windows import Window, Windows, cut, moments_of, phases_of
+from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
+from meshverdict.report.contents import RunContents
+
+HOLDS: Final = "HOLDS"
+DEVIATES: Final = "DEVIATES"
+INVALID: Final = "INVALID"
+_EXIT = {HOLDS: EXIT_HOLDS, DEVIATES: EXIT_DEVIATES, INVALID: EXIT_INVALID}
+CLOCK_SLACK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one run says about its claim.
+
+    Attributes:
+        word: HOLDS, DEVIATES or INVALID (it could not be measured).
+        reasons: Why, in words; empty for HOLDS.
+        lines: What each case did before and during the treatment, a line each.
+    """
+
+    word: str
+    reasons: tuple[str, ...]
+    lines: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 holds, 1 deviates, 3 could not be measured."""
+        return _EXIT[self.word]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "verdict": self.word.lower(),
+            "exit": self.exit_code,
+            "reasons": list(self.reasons),
+            "cases": list(self.lines),
+        }
+
+
+def judge(contents: RunContents) -> Judgement:
+    """Judge a run; pure.
+
+    What could not be measured comes first: a run whose activities failed, or whose generator was late, says
+    nothing about the claim, whatever its hypothesis says.
+    """
+    lines = case_lines(contents)
+    broken = could_not_measure(contents)
+    if broken:
+        return Judgement(INVALID, broken, lines)
+    deviations = _deviations(contents)
+    if deviations:
+        return Judgement(DEVIATES, deviations, lines)
+    unproven = _unproven(contents)
+    return Judgement(INVALID, unproven, lines) if unproven else Judgement(HOLDS, (), lines)
+
+
+def could_not_measure(contents: RunContents) -> tuple[str, ...]:
+    """Why the run says nothing, in words; empty when it says something."""
+    reasons = list(contents.journal.problems)
+    if contents.load is not None:
+        reasons += invalid_reasons(contents.load)
+        reasons += _clock(contents)
+    elif contents.run is not None:
+        reasons.append(contents.load_problem or "load.jsonl is missing: nothing was measured")
+    validity = contents.section("validity")
+    if validity.get("valid") is False:
+        stated = [str(reason) for reason in validity.get("reasons") or ()]
+        reasons += stated or ["run.json says that the run is invalid, without a reason"]
+    return tuple(dict.fromkeys(reasons))
+
+
+def _deviations(contents: RunContents) -> tuple[str, ...]:
+    journal = contents.journal
+    missed = tuple(
+        f"{probe.name}: expected {probe.tolerance}, found {probe.value}"
+        for _, probe in journal.pairs()
+        if probe is not None and probe.met is False
+    )
+    if journal.deviated or (journal.after is not None and not journal.after.met):
+        return missed or ("the steady-state hypothesis was not met after the method",)
+    return ()
+
+
+def _unproven(contents: RunContents) -> tuple[str, ...]:
+    """A hypothesis that was met proves nothing when it was not checked, or its treatment was not seen to work."""
+    journal = contents.journal
+    if journal.declared and journal.after is None:
+        return ("the steady-state hypothesis was not checked after the method",)
+    if contents.run is None or contents.run.get("arm") == "control" or not journal.treatment:
+        return ()
+    moments = moments_of(contents.run)
+    if moments.applied is None:
+        return ("run.json has no time at which the treatment was applied",)
+    if moments.in_effect is None:
+        return ("the treatment was applied but was never seen in effect",)
+    return ()
+
+
+def _clock(contents: RunContents) -> list[str]:
+    """The record must lie inside the journal's time, else a clock was set or the files are of two runs."""
+    journal, load = contents.journal, contents.load
+    if load is None or journal.start is None or journal.end is None or not load.seconds:
+        return []
+    first, last = min(s.t for s in load.seconds), max(s.t for s in load.seconds)
+    if first < journal.start - CLOCK_SLACK_S or last > journal.end + CLOCK_SLACK_S:
+        return [
+            "the load record lies outside the journal's time: a clock was set, or the files are of two runs"
+        ]
+    return []
+
+
+def windows_of(contents: RunContents) -> Windows:
+    """The windows of a run's load."""
+    load = contents.load
+    if load is None or not load.seconds:
+        return Windows((), ())
+    run = contents.run or {}
+    first, last = min(s.t for s in load.seconds), max(s.t for s in load.seconds) + 1
+    return cut(phases_of(run), moments_of(run), load_start=first, load_end=last)
+
+
+def case_lines(contents: RunContents) -> tuple[str, ...]:
+    """One line a case: what it did before and during the treatment."""
+    if contents.load is None:
+        return ()
+    table = load_table(contents.load.seconds, ratio=contents.load.header.ratio)
+    windows = windows_of(contents).counted
+
+    def line(case: Case) -> str:
+        cells = [(window, summarise(table, case.title, case.names, window)) for window in windows]
+        return f"{case.title}: " + "; ".join(
+            _cell_words(window, cell) for window, cell in cells if cell.requests
+        )
+
+    return tuple(line(case) for case in cases(table.names))
+
+
+def _cell_words(window: Window, cell: Cell) -> str:
+    return f"{window.name}: {answered(cell)}"
+
+
+def answered(cell: Cell) -> str:
+    """What a cell says in words.
+
+    >>> answered(Cell("/", "w", 10, 200, 200, (("ok", 200),), 2.04, 3, 9, 9))
+    'answers (200 of 200, p50 2.0 ms)'
+    """
+    if not cell.requests:
+        return "no requests"
+    if not cell.ok:
+        return f"fails every time ({cell.requests} of {cell.requests}, {cell.outcomes[0][0]})"
+    median = f", p50 {cell.p50_ms:.1f} ms" if cell.p50_ms is not None else ""
+    if cell.ok == cell.requests:
+        return f"answers ({cell.ok} of {cell.requests}{median})"
+    return f"answers {cell.ok} of {cell.requests}{median}"

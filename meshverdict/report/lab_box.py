@@ -1,0 +1,56 @@
+"""What the place of measurement is not: the box that every report carries, so that nobody reads too much into it."""
+
+from __future__ import annotations
+
+from meshverdict.report.contents import RunContents
+
+
+def lab_box(contents: RunContents) -> tuple[str, ...]:
+    """The box's sentences."""
+    cluster, settings, machine = (contents.section(key) for key in ("cluster", "settings", "machine"))
+    if contents.run is None:
+        return ("This is a plain Chaos Toolkit journal: nothing is known about the place where it ran.",)
+    if cluster.get("kind") == "real":
+        return _real(contents)
+    denied = settings.get("denied", "unknown")
+    fate = (
+        "silently dropped"
+        if denied == "drop"
+        else "rejected with an answer"
+        if denied == "reject"
+        else "unknown"
+    )
+    open_connections = {"cut": "cuts open connections too", "keep": "leaves open connections alone"}.get(
+        str(settings.get("established")), "treats open connections in a way that was not recorded"
+    )
+    cores = machine.get("cores")
+    lines = [
+        "Network policy is enforced by nftables, not by Cilium: enforcement times and the fate of open connections"
+        f" differ by CNI. Here a denied packet is {fate}, and a new policy {open_connections}.",
+        f"All tiers and the load generator share {cores or 'the same'} cores of one machine.",
+    ]
+    if settings.get("network_policy") is False:
+        lines.append("Network policies were accepted and not enforced in this run, as under flannel.")
+    if settings.get("sidecars"):
+        lines.append(
+            "The mesh is real Envoy without istiod, istio-agent and Istio's telemetry filters: sidecar tax and memory"
+            " are this lab's, not Istio's; sidecar mode only."
+        )
+    if settings.get("zone_delay_ms"):
+        lines.append(
+            f"The delay between zones, {settings['zone_delay_ms']} ms one way, was configured, not found."
+        )
+    return tuple(lines)
+
+
+def _real(contents: RunContents) -> tuple[str, ...]:
+    cluster = contents.section("cluster")
+    found = [f"A real cluster (context {cluster.get('context')}, Kubernetes {cluster.get('version')})."]
+    for key, label in (
+        ("cni", "Network plug-in"),
+        ("istio", "Istio"),
+        ("zones", "Zones and their measured round trips"),
+    ):
+        if cluster.get(key):
+            found.append(f"{label}: {cluster[key]}.")
+    return tuple(found)
