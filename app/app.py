@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from typing import TYPE_CHECKING
 
 import redis
 from flask import Flask, Response, g, redirect, request
 from metrics import DURATION
 from settings import Settings
 from timestore import TimeStore
-from werkzeug.wrappers import Response as AnyResponse
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response as AnyResponse
 
 VERSION = "1.1.1"
 SETTINGS = Settings.from_env(os.environ)

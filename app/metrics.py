@@ -15,8 +15,8 @@ The metrics have a port and a thread of their own: they answer while every reque
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +26,9 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 disable_created_metrics()  # they would double the number of series and say nothing here
 REGISTRY = CollectorRegistry(auto_describe=False)

@@ -16,9 +16,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Connection = Literal["pooled", "fresh"]
 Health = Literal["strict", "seed"]

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from resolver import Resolver
-from settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from settings import Settings
 
 KEY = "time"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers.gthread import ThreadWorker
 from metrics import OCCUPANCY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class CountingPool(ThreadPoolExecutor):

@@ -1,0 +1,65 @@
+"""The seed's endpoints, as its clients see them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+TIME = re.compile(r"b'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}'")
+
+
+@pytest.mark.parametrize("connection", ["pooled", "fresh"])
+def test_set_get_reset(start_app, redis_server, connection):
+    """/set stores the time and answers what Redis then holds, /get answers the same, /reset forgets it."""
+    app = start_app(REDIS_ENDPOINT="127.0.0.1", REDIS_PORT=redis_server.port, REDIS_CONNECTION=connection)
+    assert app.get("/get").json() == {"time": "None"}
+    stored = app.get("/set")
+    assert stored.status == 200
+    assert stored.headers["Content-Type"] == "application/json"
+    assert list(stored.json()) == ["time"]
+    assert TIME.fullmatch(str(stored.json()["time"]))
+    assert app.get("/get").body == stored.body
+    assert stored.body.startswith('{"time": "b\'')
+    assert app.get("/reset").json() == {"time": "None"}
+    assert app.get("/get").json() == {"time": "None"}
+
+
+def test_other_endpoints(start_app, redis_server):
+    """/ leads to /get, /version tells 1.1.1, both health checks answer {"ping": true}, the rest is 404."""
+    app = start_app(REDIS_ENDPOINT="127.0.0.1", REDIS_PORT=redis_server.port)
+    root = app.get("/")
+    assert (root.status, root.headers["Location"]) == (302, "/get")
+    assert app.get("/version").body == '{"version": "1.1.1"}'
+    assert app.get("/healthz").body == '{"ping": true}'
+    assert app.get("/readyz").body == '{"ping": true}'
+    assert app.get("/nothing").status == 404
+
+
+def test_pooled_is_one_round_trip_and_fresh_is_more(start_app, redis_server):
+    """Pooled: /get is one command to Redis. Fresh: each request also greets Redis anew."""
+    sent = {}
+    for connection in ("pooled", "fresh"):
+        app = start_app(
+            REDIS_ENDPOINT="127.0.0.1", REDIS_PORT=redis_server.port, REDIS_CONNECTION=connection, THREADS=1
+        )
+        app.get("/get")
+        before = redis_server.calls()
+        for _ in range(10):
+            assert app.get("/get").status == 200
+        sent[connection] = redis_server.calls() - before - 1  # the INFO itself
+    assert sent["pooled"] == 10
+    assert sent["fresh"] >= 20
+
+
+def test_artificial_work(start_app, redis_server):
+    """WORK_MS delays /get, and not /version; `cpu` spends the time computing, `sleep` does not."""
+    used = {}
+    for kind in ("sleep", "cpu"):
+        app = start_app(REDIS_ENDPOINT="127.0.0.1", REDIS_PORT=redis_server.port, WORK_MS=300, WORK_KIND=kind)
+        before = app.metric("process_cpu_seconds_total")
+        assert app.get("/get").seconds >= 0.3
+        used[kind] = app.metric("process_cpu_seconds_total") - before
+        assert app.get("/version").seconds < 0.25
+    assert used["sleep"] < 0.15
+    assert used["cpu"] > 0.25
