@@ -1,4 +1,4 @@
-"""The lab's users: people who set and read the time, through all four tiers, and now and then somebody who reads Redis directly.
+"""The lab's users: most set and read the time through all four tiers, one in thirty reads Redis directly.
 
     locust -f locustfiles/app.py                                   web UI, stock Locust behaviour
     locust -f locustfiles/app.py --headless -u 20 -t 1m            users that wait for answers

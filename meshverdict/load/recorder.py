@@ -2,12 +2,13 @@
 
 This module lives in the Locust process, and importing it from a locustfile is all it takes: it adds the
 options ``--record``, ``--deadline`` and ``--share``, and writes the record. Users that wait for answers are
-recorded here, from Locust's ``request`` event, as a closed loop. Workers of a distributed run hand their lines
-to the master, which writes one record of them all.
+recorded here, from Locust's ``request`` event, as a closed loop. Workers of a distributed run hand their
+lines to the master, which writes one record of them all.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -166,14 +167,16 @@ class Recorder:
         self._flush(int(time.time()), 1.0)
         self.end(reason)
 
-    def count(self, name: str, response_time: float | None, response: Any, error: BaseException | None) -> None:
+    def count(
+        self, name: str, response_time: float | None, response: Any, error: BaseException | None
+    ) -> None:
         """Take one request of a closed loop."""
         if self._flusher is None:
             return
         status = int(getattr(response, "status_code", 0) or 0)
         latency = response_time or 0.0
         outcome = judge(status, error, latency, self._deadline_ms)
-        self._tally.add(name, outcome, status if status else (200 if error is None else 0), latency * 1000.0)
+        self._tally.add(name, outcome, status or (200 if error is None else 0), latency * 1000.0)
 
     def _flush_each_second(self) -> None:
         second, cpu = int(time.time()), time.process_time()
@@ -209,7 +212,6 @@ RECORDER = Recorder()
 _ARRIVED = RecordReader()
 
 
-@events.init_command_line_parser.add_listener
 def _options(parser: Any) -> None:
     parser.add_argument(
         "--record",
@@ -233,7 +235,6 @@ def _options(parser: Any) -> None:
     )
 
 
-@events.init.add_listener
 def _init(environment: Any, **_: Any) -> None:
     try:
         RECORDER.configure(environment)
@@ -246,7 +247,6 @@ def _init(environment: Any, **_: Any) -> None:
         environment.events.report_to_master.add_listener(_report_to_master)
 
 
-@events.test_start.add_listener
 def _test_start(environment: Any, **_: Any) -> None:
     global _ARRIVED  # noqa: PLW0603  # one run after the other in the same web UI
     if isinstance(environment.runner, WorkerRunner):
@@ -265,14 +265,12 @@ def _test_start(environment: Any, **_: Any) -> None:
         RECORDER.begin_closed(environment)
 
 
-@events.request.add_listener
 def _request(
     name: str, response_time: float | None, response: Any = None, exception: Any = None, **_: Any
 ) -> None:
     RECORDER.count(name, response_time, response, exception)
 
 
-@events.test_stop.add_listener
 def _test_stop(environment: Any, **_: Any) -> None:
     reason: Reason = "stopped" if RECORDER.stopped_early else "done"
     if isinstance(environment.runner, MasterRunner):
@@ -282,20 +280,25 @@ def _test_stop(environment: Any, **_: Any) -> None:
         RECORDER.end_closed(reason)
 
 
-@events.quitting.add_listener
 def _quitting(environment: Any, **_: Any) -> None:
     # A signal fires this event first, while the test still runs.
     if environment.runner is not None and environment.runner.state in {"running", "spawning"}:
         RECORDER.stopped_early = True
 
 
-def _report_to_master(client_id: str, data: dict[str, Any], **_: Any) -> None:
+def _report_to_master(data: dict[str, Any], **_: Any) -> None:
     if isinstance(RECORDER.target, Relay):
         data[LINES_KEY] = RECORDER.target.take()
 
 
-def _worker_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
-    import json  # noqa: PLC0415
-
+def _worker_report(data: dict[str, Any], **_: Any) -> None:
     lines = (_ARRIVED.feed(json.dumps(line)) for line in data.get(LINES_KEY, ()))
     RECORDER.write([line for line in lines if line is not None])
+
+
+events.init_command_line_parser.add_listener(_options)
+events.init.add_listener(_init)
+events.test_start.add_listener(_test_start)
+events.request.add_listener(_request)
+events.test_stop.add_listener(_test_stop)
+events.quitting.add_listener(_quitting)

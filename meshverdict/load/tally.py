@@ -1,4 +1,4 @@
-"""Count one worker's requests by second, endpoint, outcome and status; the engine and the recorder share it."""
+"""Count one worker's requests by second, endpoint, outcome and status."""
 
 from __future__ import annotations
 

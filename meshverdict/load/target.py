@@ -1,4 +1,4 @@
-"""Find whom to put under load when nobody says: the lab that runs here, or the ingress of the cluster around us."""
+"""Find whom to put under load when nobody says: the lab that runs here, or the cluster around us."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ class OpenUser(FastHttpUser):
     connection_timeout = 10.0
 
 
-@events.init.add_listener
 def _need_a_host(environment: Any, **_: Any) -> None:
     # Stock Locust exits 0 after having done nothing.
     if not isinstance(environment.runner, LocalRunner | MasterRunner):
@@ -34,3 +33,6 @@ def _need_a_host(environment: Any, **_: Any) -> None:
         log.error(NO_TARGET)
         raise SystemExit(EXIT_USAGE)
     log.warning("%s (or type it into the web page)", NO_TARGET)
+
+
+events.init.add_listener(_need_a_host)

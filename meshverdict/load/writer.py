@@ -12,6 +12,7 @@ from meshverdict.model.record import End
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from meshverdict.model.record import Header, Line, Reason
 
@@ -78,7 +79,9 @@ class RecordWriter:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError as error:
-            raise RecordError(f"the load record cannot be written to {self._where}: {error.strerror}") from error
+            raise RecordError(
+                f"the load record cannot be written to {self._where}: {error.strerror}"
+            ) from error
         self._lines += len(batch)
 
     def end(self, when: float, reason: Reason) -> None:
@@ -86,10 +89,24 @@ class RecordWriter:
         self.write([End(round(when, 3), reason, self._lines + 1, self._w)])
 
 
+def open_new(path: Path) -> tuple[int, RecordWriter]:
+    """A new file for a record, and its writer; the caller closes the descriptor.
+
+    Raises:
+        RecordError: The file is there already, or cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise RecordError(f"load record {path}: {error.strerror}; a run folder takes one record") from error
+    return descriptor, RecordWriter(descriptor, str(path))
+
+
 def open_writer(where: str, *, w: int | None = None) -> RecordWriter:
     """A writer to standard output (``-``) or to a new file.
 
-    With ``-``, standard output is for the record alone: whatever else the process prints goes to standard error.
+    With ``-``, standard output is for the record alone: what else the process prints goes to standard error.
 
     Raises:
         RecordError: The file cannot be made.
@@ -103,5 +120,7 @@ def open_writer(where: str, *, w: int | None = None) -> RecordWriter:
     try:
         descriptor = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise RecordError(f"--record {where}: {error.strerror}; name a file in a folder that exists") from error
+        raise RecordError(
+            f"--record {where}: {error.strerror}; name a file in a folder that exists"
+        ) from error
     return RecordWriter(descriptor, where, w=w)

@@ -125,7 +125,7 @@ class Histogram:
         return sum(self.value(i) * c for i, c in self.counts.items()) / total if total else None
 
     def share_above(self, microseconds: float) -> float:
-        """Share of latencies in buckets above the one that holds *microseconds*; 0 when there is no sample."""
+        """Share of latencies in buckets above that of *microseconds*; 0 when there is no sample."""
         limit, total = self.bucket(microseconds), self.n
         return sum(c for i, c in self.counts.items() if i > limit) / total if total else 0.0
 

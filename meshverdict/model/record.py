@@ -42,8 +42,8 @@ class Header:
     Attributes:
         start: Unix time of the first second.
         seed: Seed of the arrivals; None for a closed loop.
-        arrivals: ``poisson``, ``constant``, another open-loop shape, or ``closed``: users wait for answers, so
-            latency hides what a stall kept them from sending.
+        arrivals: ``poisson``, ``constant``, another open-loop shape, or ``closed``: users wait for answers,
+            so latency hides what a stall kept them from sending.
         rate: Arrivals a second, over all workers; None for a closed loop.
         deadline_ms: A good answer later than this is no goodput; None for no deadline.
         ratio: Growth of the histograms' buckets.
