@@ -13,7 +13,7 @@ from meshverdict.network.flows import OPEN, FlowTag
 from meshverdict.network.nft_policy import CALLED, CALLER, add_bundles, base_chains
 from meshverdict.network.nft_services import add_services
 from meshverdict.network.policy import PolicyRules
-from meshverdict.network.ruleset import DEFAULT_TABLE, Table, digest
+from meshverdict.network.ruleset import DEFAULT_TABLE, REFUSALS, Table, digest
 from meshverdict.network.values import POD_RANGE, Direction, NodeNet, PodNet
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class _Writer:
         if self._settings.flows:
             rules.append(self._log(self._settings.flows, FlowTag("DROPPED", direction, decider)))
         if self._settings.denied == "reject":
-            return [*rules, "meta l4proto tcp reject with tcp reset", "reject with icmp port-unreachable"]
+            return [*rules, *REFUSALS]
         return [*rules, "drop"]
 
     def _log(self, flows: FlowLogging, tag: FlowTag) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from meshverdict.network.ruleset import Table, digest
+from meshverdict.network.ruleset import REFUSALS, Table, digest
 from meshverdict.network.values import NODE_RANGES, SERVICE_RANGE, NodeNet
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_services(table: Table, services: Iterable[ServicePort], node: NodeNet) -
     )
     table.chain(
         "unserved",
-        [f"ip daddr {SERVICE_RANGE} counter reject"],
+        [f"ip daddr {SERVICE_RANGE} {refusal}" for refusal in REFUSALS],
         hook="type filter hook forward priority filter + 5; policy accept;",
     )
 

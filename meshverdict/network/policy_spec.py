@@ -153,9 +153,9 @@ def _block(block: Mapping[str, Any], field: str) -> BlockPeer:
 
 
 def _network(text: Any, field: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if not isinstance(text, str) or "/" not in text:
+        raise UnsupportedError(field, f"not a valid CIDR: {text!r} has no prefix length")
     try:
-        if not isinstance(text, str) or "/" not in text:
-            raise ValueError(f"{text!r} has no prefix length")
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise UnsupportedError(field, f"not a valid CIDR: {error}; write e.g. 10.0.0.0/8") from error

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DEFAULT_TABLE: Final = "meshverdict"
+# TCP by reset, because the kernel limits how many ICMP errors an address gets in a second.
+REFUSALS: Final = ("meta l4proto tcp reject with tcp reset", "reject with icmp port-unreachable")
 # 500 elements are some 50 KB of netlink messages, a quarter of the default send buffer.
 _ELEMENTS_A_COMMAND: Final = 500
 
