@@ -106,13 +106,12 @@ def _pods(view: View, service: Manifest) -> list[Manifest]:
 
 def _ports(service: Manifest, pod: Manifest) -> Ports:
     """The Service's ports as this pod has them; a named port that it lacks is left out."""
-    found = []
-    for port in service["spec"].get("ports") or ():
-        protocol = port.get("protocol", "TCP")
-        number = _number(port.get("targetPort", port["port"]), protocol, pod)
-        if number is not None:
-            found.append((port.get("name", ""), protocol, number, port.get("appProtocol", "")))
-    return tuple(found)
+    return tuple(
+        (port.get("name", ""), protocol, number, port.get("appProtocol", ""))
+        for port in service["spec"].get("ports") or ()
+        if (protocol := port.get("protocol", "TCP"))
+        and (number := _number(port.get("targetPort", port["port"]), protocol, pod)) is not None
+    )
 
 
 def _number(target: int | str, protocol: str, pod: Manifest) -> int | None:
@@ -183,8 +182,8 @@ def _take(slice_: Manifest, wanted: list[Manifest] | None) -> list[Manifest]:
     by_uid = {e["targetRef"]["uid"]: e for e in wanted}
     held = [(e.get("targetRef") or {}).get("uid") for e in slice_.get("endpoints") or ()]
     taken = [by_uid.pop(uid) for uid in held if uid in by_uid]
-    for uid in list(by_uid)[: PER_SLICE - len(taken)]:
-        taken.append(by_uid.pop(uid))
+    room = PER_SLICE - len(taken)
+    taken.extend([by_uid.pop(uid) for uid in list(by_uid)[:room]])
     wanted[:] = by_uid.values()
     return taken
 

@@ -6,9 +6,22 @@ from collections.abc import Iterable
 
 from meshverdict.cluster.store import Manifest
 
-from . import deployment, endpoints, garbage, namespace, nodes, replicaset, scheduler
+from . import (
+    daemonset,
+    deployment,
+    disruption,
+    endpoints,
+    garbage,
+    job,
+    namespace,
+    nodes,
+    replicaset,
+    scheduler,
+    statefulset,
+)
 from .changes import Controller, Key, Mapper, View
 from .meta import controller_of, labels_of, matches, name_of, namespace_of
+from .revisions import RESOURCE as REVISIONS
 
 _MANAGER = "kube-controller-manager"
 
@@ -76,6 +89,36 @@ def _same_key(view: View, obj: Manifest) -> Iterable[Key]:
     yield namespace_of(obj), name_of(obj)
 
 
+def _services_on(view: View, node: Manifest) -> Iterable[Key]:
+    """The Services with pods on a node: its zone is part of their endpoints."""
+    return {key for pod in view.pods_on(name_of(node)) for key in endpoints.services_of(view, pod)}
+
+
+def _each(resource: str) -> Mapper:
+    """Wake all objects of a resource."""
+
+    def keys(view: View, obj: Manifest) -> Iterable[Key]:
+        del obj
+        return [(namespace_of(o), name_of(o)) for o in view.list(resource)]
+
+    return keys
+
+
+def _own_namespace(resource: str) -> Mapper:
+    """Wake all objects of a resource in the namespace of the changed one."""
+
+    def keys(view: View, obj: Manifest) -> Iterable[Key]:
+        return [(namespace_of(o), name_of(o)) for o in view.list(resource, namespace_of(obj))]
+
+    return keys
+
+
+def _budgets(view: View, pod: Manifest) -> Iterable[Key]:
+    for budget in view.list(disruption.RESOURCE, namespace_of(pod)):
+        if matches(budget["spec"].get("selector"), labels_of(pod)):
+            yield namespace_of(budget), name_of(budget)
+
+
 def _all(view: View, obj: Manifest) -> Iterable[Key]:
     del view, obj
     yield "", ""
@@ -107,11 +150,47 @@ def controllers(root_ca: str) -> list[Controller]:
             {"pods": _or_selecting("ReplicaSet", replicaset.RESOURCE)},
         ),
         Controller(
+            "daemonset-controller",
+            _MANAGER,
+            daemonset.RESOURCE,
+            daemonset.plan,
+            {
+                "pods": _or_selecting("DaemonSet", daemonset.RESOURCE),
+                REVISIONS: _by_controller("DaemonSet"),
+                "nodes": _each(daemonset.RESOURCE),
+            },
+        ),
+        Controller(
+            "statefulset-controller",
+            _MANAGER,
+            statefulset.RESOURCE,
+            statefulset.plan,
+            {
+                "pods": _or_selecting("StatefulSet", statefulset.RESOURCE),
+                REVISIONS: _by_controller("StatefulSet"),
+            },
+        ),
+        Controller(
+            "job-controller",
+            _MANAGER,
+            job.RESOURCE,
+            job.plan,
+            {"pods": _or_selecting("Job", job.RESOURCE)},
+            gone=job.gone,
+        ),
+        Controller(
+            "disruption-controller",
+            _MANAGER,
+            disruption.RESOURCE,
+            disruption.plan,
+            {"pods": _budgets, **dict.fromkeys(disruption.OWNERS, _own_namespace(disruption.RESOURCE))},
+        ),
+        Controller(
             "endpoint-slice-controller",
             _MANAGER,
             "services",
             endpoints.plan_slices,
-            {"pods": endpoints.services_of, endpoints.SLICES: _its_service},
+            {"pods": endpoints.services_of, endpoints.SLICES: _its_service, "nodes": _services_on},
         ),
         Controller(
             "endpoint-controller",
