@@ -260,12 +260,23 @@ class Reconciler:
             case UpdateStatus(resource, obj):
                 if (fresh := self._fresh(resource, obj)) is not None:
                     objects.update_status(resource, fresh, manager=manager)
-            case Delete(resource, namespace, name, uid, grace):
-                current = objects.store.get(resource, namespace, name)
-                if current is not None and current["metadata"]["uid"] == uid:
-                    objects.delete(resource, namespace, name, grace=grace, uid=uid, manager=manager)
+            case Delete():
+                self._delete(change, manager)
             case Emit():
                 self._emit(controller, change, change.message)
+
+    def _delete(self, change: Delete, manager: str) -> None:
+        current = self._objects.store.get(change.resource, change.namespace, change.name)
+        if current is not None and current["metadata"]["uid"] == change.uid:
+            self._objects.delete(
+                change.resource,
+                change.namespace,
+                change.name,
+                grace=change.grace,
+                propagation=change.propagation,
+                uid=change.uid,
+                manager=manager,
+            )
 
     def _create(self, controller: Controller, change: Create) -> None:
         event = change.event

@@ -60,6 +60,7 @@ class Delete:
     name: str
     uid: str
     grace: int | None = None
+    propagation: Literal["Background", "Foreground", "Orphan"] = "Background"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Background: dependents go once no owner is left. Foreground: the owner waits, un
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from meshverdict.cluster.store import Manifest
 
@@ -49,9 +50,11 @@ def plan(view: View, obj: Manifest, now: float) -> list[Change]:
     if not refs:
         return []
     solid = [ref for ref in refs if _is_solid(view, obj, ref)]
-    if not solid:
-        return [Delete(resource, namespace_of(obj), name_of(obj), uid_of(obj))]
     present = [ref for ref in refs if _owner(view, obj, ref) is not None]
+    if not solid:
+        waited_for = bool(present) and bool(view.dependents(uid_of(obj)))
+        policy: Literal["Foreground", "Background"] = "Foreground" if waited_for else "Background"
+        return [Delete(resource, namespace_of(obj), name_of(obj), uid_of(obj), propagation=policy)]
     if len(present) < len(refs):
         return [Update(resource, with_meta(obj, ownerReferences=present))]
     return []
