@@ -46,7 +46,9 @@ async def test_service_without_pods_has_one_empty_slice_and_endpoints():
             "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
             "kubernetes.io/service-name": "web",
         }
-        assert endpoints["metadata"]["labels"] == {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
+        assert endpoints["metadata"]["labels"] == {
+            "endpoints.kubernetes.io/managed-by": "endpoint-controller"
+        }
         assert "subsets" not in endpoints
 
 
@@ -138,7 +140,8 @@ async def test_namespace_deletion_waits_for_finalizers_and_says_so():
 
 
 @pytest.mark.parametrize(
-    ("propagation", "left"), [("Background", set()), ("Foreground", set()), ("Orphan", {"child", "grandchild"})]
+    ("propagation", "left"),
+    [("Background", set()), ("Foreground", set()), ("Orphan", {"child", "grandchild"})],
 )
 async def test_dependents_of_a_deleted_owner(propagation, left):
     """Background and foreground take the whole tree; orphan leaves it, without its owner reference."""

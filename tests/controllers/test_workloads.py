@@ -311,9 +311,11 @@ async def test_statefulset_updates_down_to_the_partition_and_scales_from_the_end
         assert (status["currentReplicas"], status["updatedReplicas"]) == (1, 2)
         gone = []
         cluster.store.subscribe(
-            lambda e: gone.append(e.obj["metadata"]["name"])
-            if e.type == "DELETED" and e.resource == "pods"
-            else None
+            lambda e: (
+                gone.append(e.obj["metadata"]["name"])
+                if e.type == "DELETED" and e.resource == "pods"
+                else None
+            )
         )
         cluster.edit("statefulsets.apps", "ss", lambda s: s["spec"].update(replicas=1))
         await cluster.settled()
