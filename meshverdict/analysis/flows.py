@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from meshverdict.analysis.windows import Moments
+if TYPE_CHECKING:
+    from meshverdict.analysis.windows import Moments
 
 FORWARDED = "FORWARDED"
 DROPPED = "DROPPED"
@@ -65,7 +66,7 @@ class Enforcement:
 
     Attributes:
         to_denied_ms: From apply to the first denied connection; None when not seen.
-        to_allowed_ms: From removal to the first allowed connection that was denied before; None when not seen.
+        to_allowed_ms: From removal to the first allowed connection of a kind denied before; None: not seen.
         source: Where the times were read.
     """
 
@@ -164,8 +165,8 @@ def _endpoint(who: Mapping[str, Any], address: object) -> str:
 def workload(pod: str) -> str:
     """A pod's name without what its controller added.
 
-    >>> workload("pythonapp-555d6d88cd-slhfb"), workload("traefik-ingress-controller-jkppg"), workload("redis")
-    ('pythonapp', 'traefik-ingress-controller', 'redis')
+    >>> workload("pythonapp-555d6d88cd-slhfb"), workload("traefik-controller-jkppg"), workload("redis")
+    ('pythonapp', 'traefik-controller', 'redis')
     """
     return _GENERATED.sub("", pod) or pod
 

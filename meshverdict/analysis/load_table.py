@@ -7,14 +7,17 @@ are some thousand rows. Percentiles always come from merged histograms, never fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from meshverdict.model.histogram import RATIO
 from meshverdict.model.record import GOOD, Second
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meshverdict.analysis.load_table import OK, LoadTable, Mask, quantile_ms
-from meshverdict.analysis.windows import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshverdict.analysis.windows import Window
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 MAX_POINTS = 900

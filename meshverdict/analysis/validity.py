@@ -6,12 +6,16 @@ not slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from meshverdict.model.histogram import Histogram
-from meshverdict.model.record import GeneratorSecond, Header
-from meshverdict.model.record_reader import LoadRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshverdict.model.record import GeneratorSecond, Header
+    from meshverdict.model.record_reader import LoadRecord
 
 LAG_P99_LIMIT_MS = 5.0
 CPU_LIMIT = 0.9
@@ -89,13 +93,11 @@ def notices(record: LoadRecord) -> tuple[str, ...]:
     found = []
     if not record.header.open_loop:
         found.append(
-            "Closed-loop latency: the users waited for each answer before they sent the next request, so a stall"
-            " of the service hid the requests that it kept from being sent. Tail latencies are lower bounds."
+            "Closed-loop latency: the users waited for each answer before they sent the next request, so a"
+            " stall of the service hid the requests that it kept from being sent. Tails are lower bounds."
         )
     if record.reason == "stopped":
         found.append("The load was stopped before its planned end.")
     if record.junk:
-        found.append(
-            f"{record.junk} lines of the load pod's log were not part of the record and were left out."
-        )
+        found.append(f"{record.junk} lines of the load pod's log were not of the record and were left out.")
     return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.flows import DROPPED, FORWARDED, Enforcement, Flow, aggregate, between, enforcement
@@ -12,7 +12,6 @@ from meshverdict.analysis.load_table import OK, LoadTable, load_table
 from meshverdict.analysis.summary import Cell, series, summarise, tail
 from meshverdict.analysis.validity import Generator, generator, notices
 from meshverdict.analysis.windows import Moments, Window, Windows, moments_of, phases_of
-from meshverdict.report.contents import RunContents
 from meshverdict.report.document import (
     CaseCell,
     CaseReport,
@@ -27,6 +26,9 @@ from meshverdict.report.document import (
 from meshverdict.report.journal import shorten
 from meshverdict.report.judge import answered, judge, windows_of
 from meshverdict.report.lab_box import lab_box
+
+if TYPE_CHECKING:
+    from meshverdict.report.contents import RunContents
 
 MAX_FLOW_ROWS = 200
 
@@ -129,7 +131,7 @@ def _state(cell: Cell) -> str:
 
 
 def _marks(moments: Moments) -> tuple[Mark, ...]:
-    found = (("applied", moments.applied), ("removed", moments.removed))
+    found = (("treatment applied", moments.applied), ("treatment removed", moments.removed))
     return tuple(Mark(label, t) for label, t in found if t is not None)
 
 
@@ -176,7 +178,7 @@ def edges(flows: Sequence[Flow]) -> tuple[Edge, ...]:
 
 
 def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
-    """The endpoint table of ``measures.endpoints``: {"before": [...], "during": [...]}, rows matched by pod."""
+    """The endpoint table of ``measures.endpoints``: {"before": [...], "during": [...]}, matched by pod."""
     if not isinstance(value, Mapping):
         return ()
     before, during = _by_pod(value.get("before")), _by_pod(value.get("during") or value.get("after"))

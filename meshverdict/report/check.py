@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshverdict.report.files import read_run
 from meshverdict.report.judge import Judgement, judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def check(folder: Path) -> Judgement:

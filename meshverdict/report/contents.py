@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from meshverdict.analysis.flows import Flow
-from meshverdict.model.record_reader import LoadRecord
-from meshverdict.report.journal import Journal
+if TYPE_CHECKING:
+    from meshverdict.analysis.flows import Flow
+    from meshverdict.model.record_reader import LoadRecord
+    from meshverdict.report.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from meshverdict.analysis.cases import Case
-from meshverdict.analysis.flows import FlowRow
-from meshverdict.analysis.summary import Cell, Series
-from meshverdict.analysis.windows import Phase, Role
-from meshverdict.report.journal import Activity, Probe
-from meshverdict.report.judge import Judgement
+if TYPE_CHECKING:
+    from meshverdict.analysis.cases import Case
+    from meshverdict.analysis.flows import FlowRow
+    from meshverdict.analysis.summary import Cell, Series
+    from meshverdict.analysis.windows import Phase, Role
+    from meshverdict.report.journal import Activity, Probe
+    from meshverdict.report.judge import Judgement
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.model.errors import RecordError
@@ -16,6 +15,9 @@ from meshverdict.report.build import build
 from meshverdict.report.contents import RunContents
 from meshverdict.report.journal import Journal, read_journal
 from meshverdict.report.render import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPORT = "report.html"
 

@@ -252,22 +252,21 @@ def tolerance_words(value: object) -> str:
     >>> tolerance_words(True), tolerance_words([200, 302])
     ('true', 'one of 200, 302')
     """
-    if isinstance(value, Mapping):
-        kind = value.get("type")
-        if kind == "range" and isinstance(value.get("range"), list):
-            low_high = " and ".join(str(v) for v in value["range"])
-            return f"between {low_high}"
-        if kind == "regex":
-            return f"matches {value.get('pattern')}"
-        if kind == "jsonpath":
-            expected = f" = {shorten(value['expect'])}" if "expect" in value else " found"
-            return f"{value.get('path')}{expected}"
-        if kind == "probe":
-            return f"probe {value.get('name')} agrees"
-        return shorten(value) or ""
     if isinstance(value, list):
         return "one of " + ", ".join(str(v) for v in value)
-    return "" if value is None else shorten(value) or ""
+    if not isinstance(value, Mapping):
+        return shorten(value) or ""
+    kind = value.get("type")
+    words = shorten(value) or ""
+    if kind == "range" and isinstance(value.get("range"), list):
+        words = "between " + " and ".join(str(v) for v in value["range"])
+    elif kind == "regex":
+        words = f"matches {value.get('pattern')}"
+    elif kind == "jsonpath":
+        words = f"{value.get('path')}" + (f" = {shorten(value['expect'])}" if "expect" in value else " found")
+    elif kind == "probe":
+        words = f"probe {value.get('name')} agrees"
+    return words
 
 
 def shorten(value: object, limit: int = MAX_VALUE_CHARS) -> str | None:

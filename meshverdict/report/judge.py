@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.load_table import load_table
@@ -11,7 +11,9 @@ from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.validity import invalid_reasons
 from meshverdict.analysis.windows import Window, Windows, cut, moments_of, phases_of
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
-from meshverdict.report.contents import RunContents
+
+if TYPE_CHECKING:
+    from meshverdict.report.contents import RunContents
 
 HOLDS: Final = "HOLDS"
 DEVIATES: Final = "DEVIATES"
@@ -94,7 +96,7 @@ def _deviations(contents: RunContents) -> tuple[str, ...]:
 
 
 def _unproven(contents: RunContents) -> tuple[str, ...]:
-    """A hypothesis that was met proves nothing when it was not checked, or its treatment was not seen to work."""
+    """A met hypothesis proves nothing when it was not checked, or its treatment was not seen to work."""
     journal = contents.journal
     if journal.declared and journal.after is None:
         return ("the steady-state hypothesis was not checked after the method",)

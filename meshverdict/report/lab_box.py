@@ -1,8 +1,11 @@
-"""What the place of measurement is not: the box that every report carries, so that nobody reads too much into it."""
+"""What the place of measurement is not: every report carries this box, lest anybody read too much into it."""
 
 from __future__ import annotations
 
-from meshverdict.report.contents import RunContents
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meshverdict.report.contents import RunContents
 
 
 def lab_box(contents: RunContents) -> tuple[str, ...]:
@@ -25,16 +28,19 @@ def lab_box(contents: RunContents) -> tuple[str, ...]:
     )
     cores = machine.get("cores")
     lines = [
-        "Network policy is enforced by nftables, not by Cilium: enforcement times and the fate of open connections"
-        f" differ by CNI. Here a denied packet is {fate}, and a new policy {open_connections}.",
+        (
+            "Network policy is enforced by nftables, not by Cilium: enforcement times and the fate"
+            f" of open connections differ by CNI. Here a denied packet is {fate}, and a new policy"
+            f" {open_connections}."
+        ),
         f"All tiers and the load generator share {cores or 'the same'} cores of one machine.",
     ]
     if settings.get("network_policy") is False:
         lines.append("Network policies were accepted and not enforced in this run, as under flannel.")
     if settings.get("sidecars"):
         lines.append(
-            "The mesh is real Envoy without istiod, istio-agent and Istio's telemetry filters: sidecar tax and memory"
-            " are this lab's, not Istio's; sidecar mode only."
+            "The mesh is real Envoy without istiod, istio-agent and Istio's telemetry filters: sidecar tax"
+            " and memory are this lab's, not Istio's; sidecar mode only."
         )
     if settings.get("zone_delay_ms"):
         lines.append(

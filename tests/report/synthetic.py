@@ -12,13 +12,15 @@ import math
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START = 1_790_000_000
 CLAIM = (
-    "Only the application may reach redis. With a NetworkPolicy around redis, case 1 (/count/get, through the app) "
-    "keeps working and case 2 (/redis/GET/time, past the app) fails."
+    "Only the application may reach redis. With a NetworkPolicy around redis, case 1 (/count/get, through the"
+    " app) keeps working and case 2 (/redis/GET/time, past the app) fails."
 )
 
 
@@ -89,8 +91,10 @@ def load_lines(shape: Shape) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = [
         {
             "format": "load/1", "start": shape.start, "seed": None if shape.arrivals == "closed" else shape.seed,
-            "arrivals": shape.arrivals, "rate": None if shape.arrivals == "closed" else shape.rate_1 + shape.rate_2,
-            "deadline_ms": 1000, "ratio": 1.01, "workers": 1, "locustfile": "app.py", "host": "http://127.0.0.1:8081",
+            "arrivals": shape.arrivals,
+            "rate": None if shape.arrivals == "closed" else shape.rate_1 + shape.rate_2,
+            "deadline_ms": 1000, "ratio": 1.01, "workers": 1, "locustfile": "app.py",
+            "host": "http://127.0.0.1:8081",
         }
     ]  # fmt: skip
     for second in range(seconds):
@@ -120,8 +124,9 @@ def load_lines(shape: Shape) -> list[dict[str, Any]]:
         lag = [rng.lognormvariate(math.log(shape.lag_us), 0.5) for _ in range(total)]
         lines.append(
             {"t": t, "w": 0, "generator": {
-                "scheduled": total, "sent": total, "dropped": 0, "in_flight": 10 if blocked else 0, "connections": 12,
-                "lag": None if shape.arrivals == "closed" else histogram(lag), "cpu": 0.08, "priority": "fifo",
+                "scheduled": total, "sent": total, "dropped": 0, "in_flight": 10 * blocked, "connections": 12,
+                "lag": None if shape.arrivals == "closed" else histogram(lag), "cpu": 0.08,
+                "priority": "fifo",
             }}
         )  # fmt: skip
     lines.append({"end": shape.start + seconds, "reason": "done", "lines": len(lines) + 1})
@@ -147,9 +152,8 @@ def flow_lines(shape: Shape) -> list[dict[str, Any]]:
     lines = []
     for second in range(1, 3 + shape.baseline_s + shape.policy_s + shape.after_s):
         t = shape.start + second
-        for hop in hops:
-            lines.append(_flow(t + 0.01, *hop[:5], verdict="FORWARDED", count=hop[5]))
-        blocked = shape.treated and shape.enforced and _inside(t, when)
+        lines += [_flow(t + 0.01, *hop[:5], verdict="FORWARDED", count=hop[5]) for hop in hops]
+        blocked = shape.treated and shape.enforced and when["in_effect"] <= t + 0.02 < when["restored"]
         verdict = "DROPPED" if blocked else "FORWARDED"
         lines.append(
             _flow(t + 0.02, *hops[2][:2], "d-redis", "redis-b869b89d-pf6ms", 7379, verdict=verdict, count=5)
@@ -190,7 +194,9 @@ def run_json(shape: Shape) -> dict[str, Any]:
             "meshverdict": "0.1.0", "python": "3.11.7", "chaostoolkit": "1.19.0", "chaosk8s": "0.39.0",
             "locust": "2.47.0", "traefik": "3.7.1", "apache": "2.4.62", "redis": "7.0.15", "webdis": "0.1.21",
         },
-        "machine": {"kernel": "Linux 6.18.44 x86_64", "cores": 2, "memory_gib": 24.0, "os": "Debian GNU/Linux 12"},
+        "machine": {
+            "kernel": "Linux 6.18.44 x86_64", "cores": 2, "memory_gib": 24.0, "os": "Debian GNU/Linux 12",
+        },
         "phases": [
             {"name": "baseline", "start": shape.start + 0.0, "end": applied + 0.2},
             {"name": "policy", "start": applied + 0.2, "end": removed + 0.1},
@@ -307,7 +313,8 @@ def _state(probes: list[Any], at: int, when: float) -> dict[str, Any]:
 def _done(kind: str, name: str, when: float) -> dict[str, Any]:
     return {
         "activity": {"type": kind, "name": name, "provider": {"type": "python"}},
-        "output": None, "start": _iso(when), "end": _iso(when + 0.02), "status": "succeeded", "duration": 0.02,
+        "output": None, "start": _iso(when), "end": _iso(when + 0.02), "status": "succeeded",
+        "duration": 0.02,
     }  # fmt: skip
 
 
@@ -323,11 +330,15 @@ def _flow(
 ):
     return {
         "time": _iso(time), "verdict": verdict, "traffic_direction": "INGRESS", "count": count,
-        "source": {"namespace": from_ns, "pod_name": from_pod, "labels": [f"k8s:app={from_pod.split('-', maxsplit=1)[0]}"]},
-        "destination": {"namespace": to_ns, "pod_name": to_pod, "labels": [f"k8s:app={to_pod.split('-', maxsplit=1)[0]}"]},
+        "source": {"namespace": from_ns, "pod_name": from_pod, "labels": _labels(from_pod)},
+        "destination": {"namespace": to_ns, "pod_name": to_pod, "labels": _labels(to_pod)},
         "l4": {"TCP": {"source_port": 40000, "destination_port": port}},
         **({"drop_reason_desc": "POLICY_DENIED"} if verdict == "DROPPED" else {}),
     }  # fmt: skip
+
+
+def _labels(pod: str) -> list[str]:
+    return [f"k8s:app={pod.partition('-')[0]}"]
 
 
 def _latency(rng: random.Random, typical_us: float, speed: float) -> float:

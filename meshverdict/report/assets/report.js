@@ -66,6 +66,8 @@
 
   function options(chart, width) {
     const axis = { stroke: css("--soft"), font: "11px system-ui, sans-serif", ticks: { show: false } };
+    const power = (u, ticks) => ticks.map((v) => Math.abs(Math.log10(v) % 1) < 1e-6 ? v : null);
+    const decades = { filter: power, grid: { ...{ stroke: css("--rule"), width: 1 }, filter: power } };
     const grid = { stroke: css("--rule"), width: 1 };
     return {
       width, height: 210, legend: { show: false }, padding: [22, 12, 0, 0],
@@ -74,7 +76,7 @@
       axes: [
         { ...axis, grid: { show: false }, size: 30, space: 70, values: (u, ticks) => ticks.map((x) => xLabel(chart, x)),
           ...(chart.kind === "tail" ? { incrs: [1] } : {}) },
-        { ...axis, grid, size: 56, values: (u, ticks) => ticks.map((v) => v == null ? "" : number(v)) },
+        { ...axis, grid, size: 56, ...(chart.log ? decades : {}), values: (u, ticks) => ticks.map((v) => v == null ? "" : number(v)) },
       ],
       series: [{}, ...chart.lines.map((line) => ({
         label: line.label, stroke: css(`--${line.tone}`), width: 2, dash: line.dash ? [6, 4] : undefined,

@@ -1,4 +1,4 @@
-"""Charts twice from one value: an SVG that needs no script (print, mail, documents) and data for the live one.
+"""Charts, twice from one value: an SVG without any script (print, mail, documents) and data for the live one.
 
 The live chart (uPlot, see docs/adr) replaces the SVG on screen where scripts run; paper always shows the SVG.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from meshverdict.report.render.html import Html, h
+from meshverdict.report.render.parts import NOTHING
 
 WIDTH, HEIGHT = 960, 220
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 26, 30
@@ -112,8 +113,12 @@ def figure(chart: Chart) -> Html:
             role="group",
             aria_label=f"{chart.title}. {chart.summary} Use the left and right arrow keys to read values.",
         ),
-        h("p", "", class_="readout", id=f"readout-{chart.key}", aria_live="polite"),
-        h("details", h("summary", "Show as a table"), _table(chart), class_="as-table"),
+        h(
+            "div",
+            h("details", h("summary", "Show as a table"), _table(chart), class_="as-table"),
+            h("p", class_="readout", id=f"readout-{chart.key}", aria_live="polite"),
+            class_="foot",
+        ),
         class_="figure",
     )
 
@@ -282,7 +287,7 @@ def _table(chart: Chart) -> Html:
         h(
             "tr",
             h("th", x_label(round(chart.x[i], 3), chart.kind), scope="row"),
-            [h("td", "–" if (v := line.values[i]) is None else number(v)) for line in chart.lines],
+            [h("td", NOTHING if (v := line.values[i]) is None else number(v)) for line in chart.lines],
         )
         for i in range(0, len(chart.x), step)
     ]

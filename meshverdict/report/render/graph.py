@@ -1,14 +1,19 @@
-"""Draw a service graph: who called whom, and who was turned away. Plain SVG, laid out by distance from the caller."""
+"""Draw a service graph as plain SVG: who called whom, left to right, and who was turned away."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from meshverdict.report.document import Edge
 from meshverdict.report.render.html import Html, h
+from meshverdict.report.render.parts import TIMES
 
-BOX_W, BOX_H = 150, 44
-GAP_X, GAP_Y = 90, 46
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from meshverdict.report.document import Edge
+
+BOX_W, BOX_H = 164, 46
+GAP_X, GAP_Y = 74, 46
 PAD = 16
 
 
@@ -19,13 +24,13 @@ def service_graph(title: str, edges: Sequence[Edge]) -> Html:
     places = {
         node: (
             PAD + at * (BOX_W + GAP_X),
-            PAD + 26 + row * (BOX_H + GAP_Y) + (tallest - len(column)) * (BOX_H + GAP_Y) / 2,
+            PAD + 10 + row * (BOX_H + GAP_Y) + (tallest - len(column)) * (BOX_H + GAP_Y) / 2,
         )
         for at, column in enumerate(columns)
         for row, node in enumerate(column)
     }
     width = 2 * PAD + len(columns) * BOX_W + (len(columns) - 1) * GAP_X
-    height = 2 * PAD + 26 + tallest * (BOX_H + GAP_Y) + 20
+    height = 2 * PAD + 26 + tallest * (BOX_H + GAP_Y)
     return h(
         "svg",
         [_edge(edge, places, columns) for edge in edges],
@@ -75,12 +80,13 @@ def _node(name: str, x: float, y: float) -> Html:
     )
 
 
-def _edge(edge: Edge, places: dict[str, tuple[float, float]], columns: list[list[str]]) -> Html:
+def _edge(edge: Edge, places: Mapping[str, tuple[float, float]], columns: list[list[str]]) -> Html:
     (x1, y1), (x2, y2) = places[edge.source], places[edge.destination]
     start_x, start_y, end_x, end_y = x1 + BOX_W, y1 + BOX_H / 2, x2, y2 + BOX_H / 2
     span = _column(edge.destination, columns) - _column(edge.source, columns)
     if span == 1:
-        path = f"M{start_x} {start_y}C{start_x + GAP_X / 2} {start_y} {end_x - GAP_X / 2} {end_y} {end_x - 7} {end_y}"
+        bend = GAP_X / 2
+        path = f"M{start_x} {start_y}C{start_x + bend} {start_y} {end_x - bend} {end_y} {end_x - 7} {end_y}"
         label_x, label_y = (start_x + end_x) / 2, (start_y + end_y) / 2 - 8
     else:
         # Past the columns between: an arc below the boxes.
@@ -107,7 +113,7 @@ def _head(x: float, y: float, *, down: bool, state: str) -> Html:
 
 def _label(edge: Edge) -> str:
     if edge.dropped:
-        return f":{edge.port} dropped {edge.dropped:,}×"
+        return f":{edge.port} dropped {edge.dropped:,}{TIMES}"
     return f":{edge.port}"
 
 

@@ -1,4 +1,4 @@
-"""Build HTML from values so that nothing is ever pasted into markup: text is escaped unless it is Html already."""
+"""Build HTML from values, so that nothing is pasted into markup: text is escaped unless it is Html."""
 
 from __future__ import annotations
 

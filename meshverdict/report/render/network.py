@@ -1,0 +1,98 @@
+"""What the network saw: who called whom, who was turned away, and which pods a policy selects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshverdict.analysis.flows import DROPPED
+from meshverdict.report.render.graph import edge_words, service_graph
+from meshverdict.report.render.html import Html, h
+from meshverdict.report.render.parts import chip, section, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshverdict.report.document import Edge, EndpointRow, Report
+
+
+def service_graphs(report: Report) -> Html | None:
+    """Who called whom, before and with the treatment."""
+    if not report.graphs:
+        return None
+    return section(
+        "graph",
+        "Service graph",
+        "Who opened connections to whom, from the flow log. A dashed arrow with a cross was"
+        " turned away by policy.",
+        [_graph(title, edges) for title, edges in report.graphs],
+    )
+
+
+def _graph(title: str, edges: Sequence[Edge]) -> Html:
+    drawing = service_graph(title, edges)
+    return h(
+        "figure",
+        h("figcaption", h("span", title, class_="chart-title")),
+        h("div", drawing, class_="scroll graph-box", tabindex="0", role="group", aria_label=title),
+        h("details", h("summary", "Show as a list"), h("ul", [h("li", edge_words(edge)) for edge in edges])),
+        class_="figure",
+    )
+
+
+def dropped(report: Report) -> Html:
+    """Who was dropped and who was let through."""
+    if not report.flow_rows:
+        text = "The flow log is empty." if report.has_flows else "This run has no flow log (flows.jsonl)."
+        return section("flows", "Who was dropped", text)
+    rows = [
+        h(
+            "tr",
+            h("td", chip(row.verdict, "bad" if row.verdict == DROPPED else "good")),
+            h("td", row.source),
+            h("td", row.destination),
+            h("td", f"{row.port}/{row.protocol}", class_="mono whole"),
+            h("td", f"{row.count:,}", class_="number"),
+            h("td", row.reason),
+        )
+        for row in report.flow_rows
+    ]
+    return section(
+        "flows",
+        "Who was dropped",
+        "Behind Apache a denied connection looks like any other 503. Only the flow log proves that policy"
+        f" did it. Times to the first denial and back: {report.enforcement_source}.",
+        table(("verdict", "from", "to", "port", "count", "reason"), rows, caption="Flows"),
+    )
+
+
+def endpoints(report: Report) -> Html | None:
+    """Policy enforcement of each pod before and during the treatment, as `cilium endpoint list` shows it."""
+    if not report.endpoints:
+        return None
+    head = ("endpoint", "pod", "ingress enforcement", "egress enforcement", "labels", "IPv4")
+    return section(
+        "endpoints",
+        "Endpoints",
+        "Whether any policy selects a pod, for traffic to it (ingress) and from it (egress), before the"
+        " treatment and with it.",
+        table(head, [_endpoint(row) for row in report.endpoints], caption="Endpoints"),
+    )
+
+
+def _endpoint(row: EndpointRow) -> Html:
+    return h(
+        "tr",
+        h("td", row.endpoint, class_="number"),
+        h("th", row.pod, scope="row"),
+        _change(row.ingress),
+        _change(row.egress),
+        h("td", [h("span", label, class_="mono label") for label in row.labels]),
+        h("td", row.address, class_="mono whole"),
+    )
+
+
+def _change(modes: tuple[str, str]) -> Html:
+    before, during = modes
+    if before == during:
+        return h("td", before)
+    return h("td", before, " → ", h("strong", during, class_="changed"))
