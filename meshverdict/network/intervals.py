@@ -6,6 +6,8 @@ The kernel refuses overlapping elements in interval sets, so overlaps are merged
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_left
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -59,3 +61,30 @@ def number(address: str) -> int:
 def dotted(value: int) -> str:
     """An IPv4 address in dotted form."""
     return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+
+
+def tiles(areas: Iterable[tuple[Interval, Interval]], limit: int) -> list[tuple[Interval, Interval]] | None:
+    """The same area as tiles (x, y) that do not overlap, x merged where it can be.
+
+    The kernel's sets of concatenated ranges refuse overlaps. Cuts the y axis wherever an area begins or ends.
+
+    Returns:
+        The tiles, or None when there would be more than *limit*.
+    """
+    by_y: dict[Interval, list[Interval]] = defaultdict(list)
+    for x, y in areas:
+        by_y[y].append(x)
+    cuts = sorted({low for low, _ in by_y} | {high + 1 for _, high in by_y})
+    strips: dict[int, list[Interval]] = defaultdict(list)
+    size = 0
+    for (low, high), xs in by_y.items():
+        for position in range(bisect_left(cuts, low), bisect_left(cuts, high + 1)):
+            strips[position] += xs
+            size += len(xs)
+            if size > limit:
+                return None
+    return [
+        (x, (cuts[position], cuts[position + 1] - 1))
+        for position, xs in sorted(strips.items())
+        for x in union(xs)
+    ]

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from meshverdict.network.intervals import dotted, number, union
+from meshverdict.network.intervals import Interval, dotted, number, tiles, union
 from meshverdict.network.ruleset import Table, digest
 from meshverdict.network.values import NODE_RANGES, Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from meshverdict.network.policy import Bundle, Clause, Peers, PolicyRules, PortRange, Ports
 
@@ -25,6 +25,8 @@ CALLED: Final = "ct reply ip saddr"
 CALLED_PORT: Final = "ct reply proto-src"
 _NODE_RANGES: Final = ", ".join(NODE_RANGES)
 _ALL_PORTS: Final = (0, 65535)
+_FEW_PAIRS: Final = 64
+_WIDE: Final = 1000
 
 
 def add_bundles(table: Table, rules: PolicyRules, local: frozenset[str]) -> dict[Direction, dict[str, str]]:
@@ -48,19 +50,17 @@ def add_bundles(table: Table, rules: PolicyRules, local: frozenset[str]) -> dict
 
 
 def _admissions(table: Table, bundle: Bundle) -> Iterator[str]:
-    """Accept rules: whatever fits in sets of (address, port) pairs goes there, so long lists cost one lookup."""
+    """Accept rules; short clauses share one set of (address, port), so that long lists cost one lookup."""
     other = CALLER if bundle.direction == "ingress" else CALLED
-    pairs: dict[str, set[str]] = defaultdict(set)
-    rest: list[Clause] = []
-    for clause in bundle.clauses:
-        if _is_pairs(clause):
-            for protocol, address, port in _pairs_of(clause):
-                pairs[protocol].add(f"{address} . {port}")
+    short = [clause for clause in bundle.clauses if _is_short(clause)]
+    rest = [clause for clause in bundle.clauses if not _is_short(clause)]
+    for protocol, clauses in sorted(_by_protocol(short).items()):
+        elements, interval = _pair_elements(clauses)
+        if elements is None:
+            rest += [Clause(peers, Ports(frozenset({ports}))) for peers, ports in clauses]
         else:
-            rest.append(clause)
-    for protocol, elements in sorted(pairs.items()):
-        name = table.set("pairs", "ipv4_addr . inet_service", elements)
-        yield f"ct protocol {protocol} {other} . {CALLED_PORT} @{name} accept"
+            name = table.set("pairs", "ipv4_addr . inet_service", elements, interval=interval)
+            yield f"ct protocol {protocol} {other} . {CALLED_PORT} @{name} accept"
     for clause in rest:
         match = _peers_match(table, clause.peers, other)
         if match is not None:
@@ -68,23 +68,40 @@ def _admissions(table: Table, bundle: Bundle) -> Iterator[str]:
                 yield f"{match}{ports}accept"
 
 
-def _is_pairs(clause: Clause) -> bool:
+def _is_short(clause: Clause) -> bool:
+    """Whether all pairs of its peers and ports are about as few as the peers and ports themselves."""
     peers, ports = clause.peers, clause.ports
-    return (
-        peers is not None
-        and ports is not None
-        and not peers.blocks
-        and not ports.targets
-        and min(len(peers.addresses), len(ports.ranges)) <= 1
-        and all(low == high for _, low, high in ports.ranges)
-    )
+    if peers is None or ports is None or ports.targets:
+        return False
+    if any(high - low > _WIDE for _, low, high in ports.ranges):
+        return False  # it would be cut into pieces by every other range
+    count = len(peers.addresses) + len(peers.blocks)
+    return count * len(ports.ranges) <= max(_FEW_PAIRS, count + len(ports.ranges))
 
 
-def _pairs_of(clause: Clause) -> Iterator[tuple[str, str, int]]:
-    if clause.peers is not None and clause.ports is not None:
-        for protocol, port, _ in clause.ports.ranges:
-            for address in clause.peers.addresses:
-                yield protocol.lower(), address, port
+def _by_protocol(clauses: list[Clause]) -> dict[str, list[tuple[Peers, PortRange]]]:
+    found: dict[str, list[tuple[Peers, PortRange]]] = defaultdict(list)
+    for clause in clauses:
+        if clause.peers is not None and clause.ports is not None:
+            for part in clause.ports.ranges:
+                found[part[0].lower()].append((clause.peers, part))
+    return found
+
+
+def _pair_elements(clauses: list[tuple[Peers, PortRange]]) -> tuple[Iterable[str] | None, bool]:
+    """Elements of a set of pairs, and whether they are ranges; None when ranges overlap too much."""
+    if all(not peers.blocks and low == high for peers, (_, low, high) in clauses):
+        return {f"{address} . {low}" for peers, (_, low, _) in clauses for address in peers.addresses}, False
+    areas = [(x, (low, high)) for peers, (_, low, high) in clauses for x in _intervals(peers)]
+    found = tiles(areas, limit=4 * len(areas) + 100)
+    if found is None:
+        return None, True
+    return [f"{_range(dotted, *x)} . {_range(str, *y)}" for x, y in found], True
+
+
+def _intervals(peers: Peers) -> tuple[Interval, ...]:
+    numbers = ((value, value) for value in map(number, peers.addresses))
+    return union([*peers.blocks, *numbers])
 
 
 def _peers_match(table: Table, peers: Peers | None, other: str) -> str | None:
@@ -95,8 +112,7 @@ def _peers_match(table: Table, peers: Peers | None, other: str) -> str | None:
         if not peers.addresses:
             return None
         return f"{other} @{table.set('pods', 'ipv4_addr', peers.addresses)} "
-    numbers = ((value, value) for value in map(number, peers.addresses))
-    ranges = [_range(dotted, low, high) for low, high in union([*peers.blocks, *numbers])]
+    ranges = [_range(dotted, low, high) for low, high in _intervals(peers)]
     return f"{other} @{table.set('blocks', 'ipv4_addr', ranges, interval=True)} "
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from meshverdict.network.intervals import ALL_ADDRESSES, Interval, contains, number, union
+from meshverdict.network.intervals import ALL_ADDRESSES, Interval, contains, dotted, number, union
 from meshverdict.network.policy_spec import BlockPeer, NamedPort, Peer, PolicySpec, Port, parse_policy
 from meshverdict.network.selectors import PodIndex
 
@@ -204,7 +204,7 @@ class _Compiler:
                     blocks.extend(peer.intervals)
                 else:
                     addresses |= self._index.select(peer.namespace, peer.pods)
-            self._peers[peers] = _everyone_is_none(Peers(frozenset(addresses), union(blocks)))
+            self._peers[peers] = _canonical(addresses, blocks)
         return self._peers[peers]
 
     def _ports(self, ports: tuple[Port, ...] | None) -> Ports | None:
@@ -221,8 +221,15 @@ class _Compiler:
         return Ports(disjoint(ranges), frozenset(targets))
 
 
-def _everyone_is_none(peers: Peers) -> Peers | None:
-    return None if peers.blocks == ALL_ADDRESSES else peers
+def _canonical(addresses: Iterable[str], blocks: Iterable[Interval]) -> Peers | None:
+    """Everybody is None; a block of one address is an address."""
+    merged = union(blocks)
+    if merged == ALL_ADDRESSES:
+        return None
+    single = (dotted(low) for low, high in merged if low == high)
+    return Peers(
+        frozenset(addresses).union(single), tuple((low, high) for low, high in merged if low < high)
+    )
 
 
 def disjoint(ranges: Iterable[PortRange]) -> frozenset[PortRange]:
@@ -267,9 +274,7 @@ def _union_of_peers(many: list[Peers | None]) -> Peers | None:
     some = [peers for peers in many if peers is not None]
     if len(some) < len(many):
         return None
-    return _everyone_is_none(
-        Peers(
-            frozenset(address for peers in some for address in peers.addresses),
-            union(block for peers in some for block in peers.blocks),
-        )
+    return _canonical(
+        (address for peers in some for address in peers.addresses),
+        (block for peers in some for block in peers.blocks),
     )
