@@ -1,0 +1,12 @@
+# The four commands: setup, demo (run), test, lint. None of them looks at a real cluster.
+unexport KUBECONFIG
+unexport MESHVERDICT_CONTEXT
+
+.PHONY: setup demo test lint bench clean
+
+setup: ; @scripts/setup
+demo: setup ; @.venv/bin/meshverdict demo
+test: setup ; .venv/bin/pytest
+lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+bench: setup ; @for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+clean: ; rm -rf .venv .private build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
