@@ -227,9 +227,7 @@ def _canonical(addresses: Iterable[str], blocks: Iterable[Interval]) -> Peers | 
     if merged == ALL_ADDRESSES:
         return None
     single = (dotted(low) for low, high in merged if low == high)
-    return Peers(
-        frozenset(addresses).union(single), tuple((low, high) for low, high in merged if low < high)
-    )
+    return Peers(frozenset(addresses).union(single), tuple((low, high) for low, high in merged if low < high))
 
 
 def disjoint(ranges: Iterable[PortRange]) -> frozenset[PortRange]:

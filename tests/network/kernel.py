@@ -119,9 +119,7 @@ class Fabric:
                 f"route add default via 172.31.{number}.1",
             )
         # Service traffic enters at the first node; each pod range at its own.
-        ip_batch(
-            self.fds[WORLD], world[3], world[7], "route add 10.96.0.0/16 via 172.31.1.2"
-        )
+        ip_batch(self.fds[WORLD], world[3], world[7], "route add 10.96.0.0/16 via 172.31.1.2")
         ip_batch(
             self.fds[first],
             f"link add peer type veth peer name peer netns {self.path(second)}",

@@ -172,7 +172,11 @@ def test_node_traffic_is_always_let_in(fabric, servers, load):
     """Probes from the node reach a pod that denies everything, directly and through a Service on another node."""
     service = ServicePort("x/server", "", VIP, "TCP", 9000, (Endpoint(SERVER.ip, 80),))
     load([DENY_INGRESS, DENY_EGRESS_OF_SERVER], services=(service,))
-    calls = [Probe(WORLD, SERVER.ip, 80, "TCP"), Probe(WORLD, VIP, 9000, "TCP"), Probe(CLIENT.ip, VIP, 9000, "TCP")]
+    calls = [
+        Probe(WORLD, SERVER.ip, 80, "TCP"),
+        Probe(WORLD, VIP, 9000, "TCP"),
+        Probe(CLIENT.ip, VIP, 9000, "TCP"),
+    ]
     assert [True, True, False] == list(probe_all(fabric, calls, set(calls[:2])).values())
 
 

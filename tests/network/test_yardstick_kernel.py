@@ -10,7 +10,10 @@ from meshverdict.network.values import NodeNet
 from . import cases
 from .kernel import Probe, probe_all
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(not cases.FILE.exists(), reason="the yardsticks are not here")]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not cases.FILE.exists(), reason="the yardsticks are not here"),
+]
 
 # A Service's port differs from its target's, so that judging the wrong one is seen.
 SERVICE_PORT_OFFSET = 1000
@@ -18,7 +21,9 @@ SERVICE_PORT_OFFSET = 1000
 
 def services_for(pods):
     return [
-        ServicePort(pod.key, "", virtual(pod.ip), protocol, port + SERVICE_PORT_OFFSET, (Endpoint(pod.ip, port),))
+        ServicePort(
+            pod.key, "", virtual(pod.ip), protocol, port + SERVICE_PORT_OFFSET, (Endpoint(pod.ip, port),)
+        )
         for pod in pods
         for port in (80, 81, 5000, 6379, 8000, 8080)
         for protocol in ("TCP", "UDP")
