@@ -1,5 +1,7 @@
 """A cluster without HTTP and without processes: store, writer, controllers and a kubelet that pretends."""
 
+# ruff: noqa: D102, ARG002, A002 - the signatures and their meaning are the writer's
+
 from __future__ import annotations
 
 import asyncio
@@ -113,7 +115,7 @@ class PretendKubelet:
     ``verdict(pod)`` may answer another phase than Running, or None to leave a pod alone.
     """
 
-    def __init__(self, objects, verdict=lambda pod: "Running"):
+    def __init__(self, objects, verdict=lambda _: "Running"):
         self.objects = objects
         self.verdict = verdict
         self._addresses = itertools.count(1)
@@ -153,7 +155,7 @@ class PretendKubelet:
 class Cluster:
     """Everything together; use as an asynchronous context manager."""
 
-    def __init__(self, nodes=2, verdict=lambda pod: "Running", objects=None):
+    def __init__(self, nodes=2, verdict=lambda _: "Running", objects=None):
         self.objects = objects or MinimalObjects()
         self.store = self.objects.store
         self.reconciler = Reconciler(self.objects, controllers(ROOT_CA))
@@ -206,9 +208,9 @@ class Cluster:
         change(obj)
         return self.objects.update(resource, obj, manager="test")
 
-    async def until(self, claim, timeout=5.0):
+    async def until(self, claim, patience=5.0):
         """Wait for ``claim()`` to hold and return what it returned."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience
         while not (value := claim()):
             if time.monotonic() > end:
                 raise AssertionError("waited in vain")

@@ -53,7 +53,7 @@ async def test_service_without_pods_has_one_empty_slice_and_endpoints():
 
 
 async def test_slices_follow_the_pods():
-    """Addresses, zones and target as recorded; the empty slice is filled, not replaced; all goes at the end."""
+    """Addresses, zones and target as recorded; the empty slice is filled; all goes with the Service."""
     async with Cluster() as cluster:
         cluster.create("services", service())
         await cluster.settled()
@@ -129,8 +129,10 @@ async def test_namespace_deletion_waits_for_finalizers_and_says_so():
                 "NamespaceFinalizersRemaining",
                 "True",
                 "SomeFinalizersRemain",
-                "Some content in the namespace has finalizers remaining: "
-                "lab.example.com/hold in 1 resource instances",
+                (
+                    "Some content in the namespace has finalizers remaining: "
+                    "lab.example.com/hold in 1 resource instances"
+                ),
             ),
         ]
         assert cluster.list("pods") == []
@@ -186,7 +188,7 @@ async def test_an_object_with_two_owners_stays_until_the_second_goes():
 
 
 async def test_orphaned_replicaset_is_adopted_by_a_new_deployment():
-    """kubectl delete --cascade=orphan and apply again keep the pods that are there."""
+    """After `delete --cascade=orphan`, applying again keeps the pods that are there."""
     async with Cluster() as cluster:
         cluster.create("deployments.apps", deployment())
         await cluster.settled()
@@ -210,7 +212,7 @@ async def test_pods_leave_a_deleted_node():
 
 
 async def test_disruption_budget_status_as_recorded():
-    """`eviction-pdb-03`: one healthy pod of one that is needed allows no disruption; a second pod allows one."""
+    """`eviction-pdb-03`: the one pod that is needed must not be disrupted; a second one may be."""
     async with Cluster() as cluster:
         cluster.create("deployments.apps", deployment(replicas=1))
         budget = {
@@ -266,3 +268,47 @@ async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_a_node_comes():
         cluster.add_node("z")
         await cluster.settled()
         assert cluster.get("pods", "x", "nowhere")["spec"]["nodeName"] == "node-z"
+
+
+async def test_a_no_execute_taint_sends_pods_away():
+    """Pods without a toleration leave at once, with one in seconds later, with one for ever never."""
+    taint = {"key": "out", "effect": "NoExecute"}
+    bears = {"key": "out", "operator": "Exists"}
+    async with Cluster(nodes=1) as cluster:
+        for name, tolerations in {
+            "no": [],
+            "late": [{**bears, "tolerationSeconds": 1}],
+            "yes": [bears],
+        }.items():
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "x"}}
+            cluster.create("pods", {**pod, "spec": template(tolerations=tolerations)["spec"]})
+        await cluster.settled()
+        cluster.edit("nodes", "node-a", lambda n: n["spec"].update(taints=[taint]), namespace=None)
+        await cluster.until(lambda: names(cluster, "pods") == {"late", "yes"})
+        await cluster.until(lambda: names(cluster, "pods") == {"yes"})
+        assert ("Pod", "TaintManagerEviction", "Marking for deletion Pod x/no") in cluster.objects.events
+
+
+async def test_cordoned_and_unready_nodes_are_tainted():
+    """As a real server shows them; the taints go with their reason."""
+    async with Cluster(nodes=1) as cluster:
+        cluster.edit("nodes", "node-a", lambda n: n["spec"].update(unschedulable=True), namespace=None)
+        await cluster.settled()
+        node = cluster.get("nodes", None, "node-a")
+        cordoned = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+        assert node["spec"]["taints"] == [cordoned]
+        unready = {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "x"}]}
+        cluster.objects.update_status("nodes", {**node, "status": unready}, manager="test")
+        await cluster.settled()
+        found = [(t["key"], t["effect"]) for t in cluster.get("nodes", None, "node-a")["spec"]["taints"]]
+        assert found[1:] == [
+            ("node.kubernetes.io/not-ready", "NoSchedule"),
+            ("node.kubernetes.io/not-ready", "NoExecute"),
+        ]
+        ready = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "x"}]}
+        node = cluster.get("nodes", None, "node-a")
+        cluster.objects.update_status("nodes", {**node, "status": ready}, manager="test")
+        await cluster.settled()
+        cluster.edit("nodes", "node-a", lambda n: n["spec"].pop("unschedulable"), namespace=None)
+        await cluster.settled()
+        assert "taints" not in cluster.get("nodes", None, "node-a")["spec"]

@@ -1,7 +1,7 @@
 """Plans as functions: one whole list of changes compared."""
 
 import pytest
-from views import NOW, THEN, node, pod, view
+from pretend_views import NOW, THEN, node, pod, view
 
 from meshverdict.cluster.controllers import endpoints, job_pods, rollout
 from meshverdict.cluster.controllers.changes import Create, Delete, Emit, Requeue, UpdateStatus

@@ -1,7 +1,7 @@
 """The scheduler as a function: nodes and pods in, bindings or reasons out."""
 
 import pytest
-from views import NOW, node, pod, view
+from pretend_views import NOW, node, pod, view
 
 from meshverdict.cluster.controllers import scheduler
 from meshverdict.cluster.controllers.changes import Emit, Update
@@ -136,7 +136,7 @@ def test_anti_affinity_counts_pods_of_the_same_plan():
 
 
 def test_skew_is_never_exceeded():
-    """maxSkew 1 over two zones, one of them full: the second pod fits nowhere."""
+    """With maxSkew 1 over two zones, one of them full: the second pod fits nowhere."""
     nodes = [A, node("b", "zone-b", pods="0")]
     pods = [pod(f"p{i}", topologySpreadConstraints=spread(ZONE)) for i in range(2)]
     assert bound(*pods, nodes=nodes) == {"p0": "a"}

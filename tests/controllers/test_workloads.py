@@ -141,7 +141,7 @@ async def test_undo_gives_the_old_replicaset_a_new_revision():
 
 
 async def test_scaling_to_zero_and_up_again():
-    """kubectl scale: the counters vanish at zero, and come back."""
+    """The counters vanish at zero, and come back."""
     async with Cluster() as cluster:
         cluster.create("deployments.apps", deployment(replicas=3))
         await cluster.settled()
@@ -324,7 +324,7 @@ async def test_statefulset_updates_down_to_the_partition_and_scales_from_the_end
 
 async def test_job_completes_as_recorded():
     """Conditions, counters and their order are those of the recording `statefulset-job-06`."""
-    async with Cluster(verdict=lambda pod: "Succeeded") as cluster:
+    async with Cluster(verdict=lambda _: "Succeeded") as cluster:
         cluster.create("jobs.batch", job())
         await cluster.settled()
         status = cluster.get("jobs.batch", "x", "job1")["status"]
@@ -345,7 +345,7 @@ async def test_job_completes_as_recorded():
 
 async def test_indexed_job_runs_each_index_once():
     """Indexes in annotation, label, host name and environment; completedIndexes in short form."""
-    async with Cluster(verdict=lambda pod: "Succeeded") as cluster:
+    async with Cluster(verdict=lambda _: "Succeeded") as cluster:
         cluster.create("jobs.batch", job(completions=4, parallelism=2, completionMode="Indexed"))
         await cluster.settled()
         pods = cluster.list("pods")
@@ -366,7 +366,7 @@ async def test_indexed_job_runs_each_index_once():
 )
 async def test_job_fails(spec, verdict, reason):
     """Too many failures or too long: FailureTarget first, Failed when no pod runs any more."""
-    async with Cluster(verdict=lambda pod: verdict) as cluster:
+    async with Cluster(verdict=lambda _: verdict) as cluster:
         cluster.create("jobs.batch", job(**spec))
 
         def conditions():
@@ -380,8 +380,8 @@ async def test_job_fails(spec, verdict, reason):
 
 
 async def test_finished_job_goes_after_its_time_and_suspended_job_has_no_pods():
-    """ttlSecondsAfterFinished 0 deletes at once; suspend removes the pods, resuming brings them back."""
-    async with Cluster(verdict=lambda pod: "Succeeded") as cluster:
+    """A time to live of 0 deletes at once; suspend removes the pods, resuming brings them back."""
+    async with Cluster(verdict=lambda _: "Succeeded") as cluster:
         cluster.create("jobs.batch", job(ttlSecondsAfterFinished=0))
         await cluster.settled()
         assert (cluster.list("jobs.batch"), cluster.list("pods")) == ([], [])

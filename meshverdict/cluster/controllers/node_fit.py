@@ -40,10 +40,11 @@ def preference(pod_spec: Manifest, node: Manifest) -> int:
 
 def tolerated(taint: Manifest, tolerations: Iterable[Manifest]) -> bool:
     """Whether one of the tolerations covers the taint."""
-    return any(_tolerates(t, taint) for t in tolerations)
+    return any(covers(t, taint) for t in tolerations)
 
 
-def _tolerates(toleration: Manifest, taint: Manifest) -> bool:
+def covers(toleration: Manifest, taint: Manifest) -> bool:
+    """Whether one toleration covers the taint; for how long is another question."""
     if toleration.get("effect") and toleration["effect"] != taint["effect"]:
         return False
     if toleration.get("operator", "Equal") == "Exists":

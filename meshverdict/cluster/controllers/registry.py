@@ -215,7 +215,14 @@ def controllers(root_ca: str) -> list[Controller]:
             {"*": garbage.concerned},
             find=garbage.find,
         ),
-        Controller("node-controller", _MANAGER, "nodes", nodes.plan, gone=nodes.gone),
+        Controller(
+            "node-controller",
+            _MANAGER,
+            nodes.RESOURCE,
+            nodes.plan,
+            {"pods": nodes.tainted},
+            gone=nodes.gone,
+        ),
         Controller(
             scheduler.SCHEDULER,
             "kube-scheduler",

@@ -65,7 +65,7 @@ def _next(
         changes += _seat(view, statefulset, ordinal, pods.get(ordinal), revision)
         healthy = ordinal in pods and _healthy(statefulset, pods[ordinal], now)
         if ordered and (changes or not healthy):
-            return changes or _replace(statefulset, pods, wanted, revision[1], now)
+            return changes
     for ordinal in sorted(set(pods) - set(wanted), reverse=True):
         if not deleting(pods[ordinal]):
             changes += _drop(statefulset, pods[ordinal])
