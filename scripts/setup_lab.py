@@ -47,8 +47,8 @@ def _programs() -> None:
     debian = Debian(ROOT / ".private", say)
     if not debian.available():
         raise DebianError(
-            "this is no Debian or Ubuntu: install these yourself, so that they are on PATH (and the library is "
-            f"found): {', '.join(part for parts in missing.values() for part in parts)}. Then run this again"
+            "this is no Debian or Ubuntu: install these yourself, so that they are on PATH and the "
+            f"library is found: {', '.join(part for parts in missing.values() for part in parts)}. Then run this again"
         )
     debian.provide(sorted(missing))
     still = missing_packages(ROOT / ".private")
