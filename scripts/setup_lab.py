@@ -46,9 +46,10 @@ def _programs() -> None:
         return
     debian = Debian(ROOT / ".private", say)
     if not debian.available():
+        parts = ", ".join(part for parts in missing.values() for part in parts)
         raise DebianError(
-            "this is no Debian or Ubuntu: install these yourself, so that they are on PATH and the "
-            f"library is found: {', '.join(part for parts in missing.values() for part in parts)}. Then run this again"
+            f"this is no Debian or Ubuntu: install these yourself, so that they are on PATH and the library is "
+            f"found: {parts}. Then run this again"
         )
     debian.provide(sorted(missing))
     still = missing_packages(ROOT / ".private")
