@@ -90,7 +90,8 @@ def load_lines(shape: Shape) -> list[dict[str, Any]]:
     seconds = 3 + shape.baseline_s + shape.policy_s + shape.after_s
     lines: list[dict[str, Any]] = [
         {
-            "format": "load/1", "start": shape.start, "seed": None if shape.arrivals == "closed" else shape.seed,
+            "format": "load/1", "start": shape.start,
+            "seed": None if shape.arrivals == "closed" else shape.seed,
             "arrivals": shape.arrivals,
             "rate": None if shape.arrivals == "closed" else shape.rate_1 + shape.rate_2,
             "deadline_ms": 1000, "ratio": 1.01, "workers": 1, "locustfile": "app.py",

@@ -11,8 +11,8 @@ from meshverdict.report.files import write_atomically, write_report
 from meshverdict.report.render.html import data_block, h, raw_text
 
 OUTSIDE = (
-    "Only the application may reach redis", "Case 1 answers within its deadline", "pythonapp", "app.py", "/count/set",
-    "POLICY_DENIED", "Debian GNU/Linux 12", "apply the NetworkPolicy", "isolate-redis.json",
+    "Only the application may reach redis", "Case 1 answers within its deadline", "pythonapp", "app.py",
+    "/count/set", "POLICY_DENIED", "Debian GNU/Linux 12", "apply the NetworkPolicy", "isolate-redis.json",
 )  # fmt: skip
 EVIL = """<script>alert(1)</script>"'&</style><img src=x onerror=alert(1)>"""
 
@@ -61,7 +61,8 @@ def test_everything_the_page_promises_is_on_it(make_run):
     for words in (
         "Timeline", "Steady-state hypothesis", "Service graph", "Who was dropped", "Endpoints",
         "Latency distribution",
-        "What ran where", "What this lab is not", "nftables, not by Cilium", "silently dropped", "POLICY_DENIED",
+        "What ran where", "What this lab is not", "nftables, not by Cilium", "silently dropped",
+        "POLICY_DENIED",
         "Left out of the figures above by rule", "met", "Show as a table", "sha256",
     ):  # fmt: skip
         assert words in page, words
