@@ -48,8 +48,8 @@ def _programs() -> None:
     if not debian.available():
         parts = ", ".join(part for parts in missing.values() for part in parts)
         raise DebianError(
-            f"this is no Debian or Ubuntu: install these yourself, so that they are on PATH and the library is "
-            f"found: {parts}. Then run this again"
+            "this is no Debian or Ubuntu: install these yourself, so that they are on PATH and the library "
+            f"is found: {parts}. Then run this again"
         )
     debian.provide(sorted(missing))
     still = missing_packages(ROOT / ".private")
