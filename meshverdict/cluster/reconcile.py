@@ -123,6 +123,7 @@ class Reconciler:
                 self._wake_for(resource, obj)
         self._awake.set()
         self._task = asyncio.create_task(self._work(), name="controllers")
+        self._task.add_done_callback(_tell)
 
     async def stop(self) -> None:
         """Leave all as it is now."""
@@ -305,6 +306,12 @@ class Reconciler:
         if current is None or current["metadata"]["uid"] != meta["uid"]:
             return None
         return {**obj, "metadata": {**meta, "resourceVersion": current["metadata"]["resourceVersion"]}}
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """The controllers must not stop unnoticed."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("the controllers have stopped; restart the lab", exc_info=error)
 
 
 def _moved(old: Manifest, new: Manifest) -> bool:

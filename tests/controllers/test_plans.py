@@ -4,7 +4,7 @@ import pytest
 from pretend_views import NOW, THEN, node, pod, view
 
 from meshverdict.cluster.controllers import endpoints, job_pods, rollout
-from meshverdict.cluster.controllers.changes import Create, Delete, Emit, Requeue, UpdateStatus
+from meshverdict.cluster.controllers.changes import Create, Delete, Emit, Requeue, Update, UpdateStatus
 from meshverdict.cluster.controllers.meta import matches, scaled, seconds, stamp
 from meshverdict.cluster.controllers.replicaset import deletion_order, plan
 
@@ -232,3 +232,24 @@ def test_counts_in_percent(value, up, expected):
 def test_times_are_read_as_they_are_written():
     """Seconds survive the way to text and back."""
     assert (stamp(NOW), seconds(stamp(NOW))) == (THEN, NOW)
+
+
+def test_stale_counts_do_not_take_down_more_than_allowed():
+    """The old ReplicaSet was cut to 3 but still reports 4 available: only one more may go."""
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "x", "uid": "uid-web"},
+        "spec": {"replicas": 4, "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}},
+    }
+    notes = rollout.scale_annotations(deployment)
+
+    def sized(name, replicas, available):
+        return {
+            "metadata": {"name": name, "namespace": "x", "uid": name, "annotations": notes},
+            "spec": {"replicas": replicas},
+            "status": {"availableReplicas": available},
+        }
+
+    changes = rollout.rolling(deployment, sized("new", 2, 1), [sized("old", 3, 4)])
+    assert [c.obj["spec"]["replicas"] for c in changes if isinstance(c, Update)] == [2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from meshverdict.cluster.store import Manifest
 
 from . import pods as pod_facts
@@ -110,7 +112,7 @@ def _scale_down_old(deployment: Manifest, new: Manifest, old: list[Manifest]) ->
         return []
     sizes = {uid_of(rs): replicas_of(rs) for rs in running}
     for rs in running:  # unhealthy pods go first: they serve nobody
-        cut = min(budget, sizes[uid_of(rs)] - min(_available(rs), sizes[uid_of(rs)]))
+        cut = min(budget, sizes[uid_of(rs)] - _available(rs))
         sizes[uid_of(rs)] -= cut
         budget -= cut
     spare = sum(map(_available, running)) + _available(new) - minimum
@@ -122,7 +124,8 @@ def _scale_down_old(deployment: Manifest, new: Manifest, old: list[Manifest]) ->
 
 
 def _available(rs: Manifest) -> int:
-    return int((rs.get("status") or {}).get("availableReplicas", 0))
+    """What will be available: the status may still count pods that spec.replicas has given up."""
+    return min(int((rs.get("status") or {}).get("availableReplicas", 0)), replicas_of(rs))
 
 
 def proportional(deployment: Manifest, new: Manifest | None, old: list[Manifest]) -> list[Change]:
@@ -161,7 +164,7 @@ def _spread(deployment: Manifest, active: list[Manifest]) -> list[Change]:
 def _share(deployment: Manifest, rs: Manifest, allowed: int, left: int) -> int:
     """The part of a size change that belongs to *rs*, never more than what is *left*."""
     before = int(annotations_of(rs).get(MAXIMUM, 0)) or replicas_of(deployment)
-    fraction = round(replicas_of(rs) * allowed / before) - replicas_of(rs)
+    fraction = math.floor(replicas_of(rs) * allowed / before + 0.5) - replicas_of(rs)
     return min(fraction, left) if left > 0 else max(fraction, left)
 
 
