@@ -292,9 +292,13 @@ class Reconciler:
             self._emit(controller, event, event.message.replace("{name}", made["metadata"]["name"]))
 
     def _emit(self, controller: Controller, emit: Emit, message: str) -> None:
-        self._objects.event(
-            emit.obj, type=emit.type, reason=emit.reason, message=message, source=controller.name
-        )
+        """Record an event. Events are told, not relied on: a refusal (the namespace ends) changes nothing."""
+        try:
+            self._objects.event(
+                emit.obj, type=emit.type, reason=emit.reason, message=message, source=controller.name
+            )
+        except ApiError as error:
+            _log.debug("%s: event %s: %s", controller.name, emit.reason, error)
 
     def _fresh(self, resource: str, obj: Manifest) -> Manifest | None:
         """*obj* with the stored resource version, which earlier changes of the same plan may have moved.
