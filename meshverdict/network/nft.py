@@ -165,7 +165,7 @@ class _Writer:
         )
 
     def forwarded(self) -> None:
-        """Log each new connection once: at the called pod's node, or at the caller's when it leaves the cluster."""
+        """Log each new connection once: at the called pod's node, or where it leaves the cluster."""
         logged: dict[Direction, list[str]] = {"ingress": [], "egress": []}
         for direction, entries in logged.items():
             for address in sorted(self._local):

@@ -1,9 +1,9 @@
 """NetworkPolicy in nftables: one chain for each set of isolated pods, reached by the pod's address.
 
-A packet is judged by its connection's tuple, ``ct original ip saddr`` for who called, ``ct reply ip saddr`` and
-``ct reply proto-src`` for who was called after translation, so one set of rules judges both directions of a
-connection, through Services too, and ICMP errors about it. Egress is judged on the source's node, ingress on the
-destination's, in two base chains, because ``accept`` ends only its own.
+A packet is judged by its connection's tuple, ``ct original ip saddr`` for who called, ``ct reply ip saddr``
+and ``ct reply proto-src`` for who was called after translation, so one set of rules judges both directions of
+a connection, through Services too, and ICMP errors about it. Egress is judged on the source's node, ingress on
+the destination's, in two base chains, because ``accept`` ends only its own.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from meshverdict.network.intervals import Interval, dotted, number, tiles, union
+from meshverdict.network.policy import Clause, Ports
 from meshverdict.network.ruleset import Table, digest
 from meshverdict.network.values import NODE_RANGES, Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from meshverdict.network.policy import Bundle, Clause, Peers, PolicyRules, PortRange, Ports
+    from meshverdict.network.policy import Bundle, Peers, PolicyRules, PortRange
 
 CALLER: Final = "ct original ip saddr"
 CALLED: Final = "ct reply ip saddr"

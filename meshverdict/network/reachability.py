@@ -28,7 +28,7 @@ class Ruling:
         direction: ``egress`` at the caller, ``ingress`` at the called pod.
         isolated: Whether any policy selects the pod in this direction.
         allowed: Always true for a pod that is not isolated.
-        policies: The policies (``namespace/name``) that decided: those that admit, or when denied all that isolate.
+        policies: Keys (``namespace/name``) of those that admit, or when denied of all that isolate.
     """
 
     direction: Direction

@@ -93,7 +93,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def transactions(self, name: str, *, replaces: str | None = None, limit: int = 40_000) -> list[str]:
-        """The table in several transactions of about *limit* bytes of text; only the last has an effect on packets.
+        """The table in several transactions; only the last has an effect on packets.
 
         Args:
             name: A table name that is not in use, such as ``meshverdict_7``.

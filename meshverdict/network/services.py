@@ -1,8 +1,8 @@
 """Services and EndpointSlices compiled to virtual addresses and the endpoints behind them.
 
-Which endpoints a node uses follows kube-proxy: ready ones; if none is ready, those that still serve while they
-end; only the node's own with internalTrafficPolicy Local; and those hinted for the node or its zone when every
-ready endpoint has such hints and at least one is for this node or zone.
+Which endpoints a node uses follows kube-proxy: ready ones; if none is ready, those that still serve while
+they end; only the node's own with internalTrafficPolicy Local; and those hinted for the node or its zone when
+every ready endpoint has such hints and at least one is for this node or zone.
 """
 
 from __future__ import annotations
@@ -107,13 +107,13 @@ def warnings(manifest: Mapping[str, Any]) -> list[str]:
     found = []
     if spec.get("type") in {"NodePort", "LoadBalancer"}:
         found.append(
-            f"spec.type: {spec['type']} is served on the ClusterIP only; the embedded lab opens no node ports "
-            "and has no load balancer: annotation meshverdict.io/publish puts a Service on 127.0.0.1"
+            f"spec.type: {spec['type']} is served on the ClusterIP only; the embedded lab opens no node "
+            "ports and has no load balancer: annotation meshverdict.io/publish puts a Service on 127.0.0.1"
         )
     if spec.get("sessionAffinity") == "ClientIP":
         found.append(
-            "spec.sessionAffinity: ClientIP is kept by hashing the client's address: it never expires, and a new "
-            "endpoint takes over a share of the clients"
+            "spec.sessionAffinity: ClientIP is kept by hashing the client's address: it never expires, and "
+            "a new endpoint takes over a share of the clients"
         )
     return found
 

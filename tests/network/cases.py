@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from meshverdict.network.values import PodNet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "yardsticks" / "netpol_cases_open.yaml"
 STANDARD = [
@@ -57,7 +59,7 @@ def load() -> list[dict[str, Any]]:
     return yaml.load(FILE.read_text(), Loader=yaml.CSafeLoader)["cases"]
 
 
-def steps(case: dict[str, Any]) -> Iterator[State]:
+def steps(case: dict[str, Any]) -> Iterator[State]:  # noqa: PLR0912 - one branch for each verb of the format
     """Play a case; addresses come from fixed slots, so that namespaces with sockets can be made once."""
     listen = STANDARD if case["listen"] == "4std" else case["listen"]
     named = {e.split("name=")[1]: (e.split("/")[1].split()[0], int(e.split("/")[0])) for e in listen}

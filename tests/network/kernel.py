@@ -62,11 +62,13 @@ class Nft:
         lib.nft_ctx_buffer_output(self._context)
 
     def run(self, text: str) -> str:
+        """Load; an error is an AssertionError."""
         if self._lib.nft_run_cmd_from_buffer(self._context, text.encode()):
             raise AssertionError(self._lib.nft_ctx_get_error_buffer(self._context).decode()[:2000])
         return (self._lib.nft_ctx_get_output_buffer(self._context) or b"").decode()
 
     def close(self) -> None:
+        """Give everything back."""
         self._lib.nft_ctx_free(self._context)
 
 
@@ -79,6 +81,7 @@ class Fabric:
     nft: dict[str, Nft] = field(default_factory=dict)
 
     def build(self) -> None:
+        """Make everything."""
         nodes = sorted({node for _, node in self.slots})
         for name in [WORLD, *nodes, *(ip for ip, _ in self.slots)]:
             self.fds[name] = new_namespace()
@@ -91,12 +94,14 @@ class Fabric:
         self.nft = {node: Nft(self.fds[node]) for node in nodes}
 
     def close(self) -> None:
+        """Give everything back."""
         for nft in self.nft.values():
             nft.close()
         for fd in self.fds.values():
             os.close(fd)
 
     def path(self, name: str) -> str:
+        """The namespace as a path."""
         return f"/proc/{os.getpid()}/fd/{self.fds[name]}"
 
     def _links(self, nodes: list[str]) -> None:
@@ -154,6 +159,7 @@ class Fabric:
         )
 
     def socket(self, name: str, protocol: str) -> socket.socket:
+        """A socket of a namespace."""
         kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
         return linux.socket_in(self.fds[name], socket.AF_INET, kind)
 
@@ -201,6 +207,7 @@ class Servers:
             sock.sendto(*sock.recvfrom(2048))
 
     def close(self) -> None:
+        """Give everything back."""
         os.close(self._stop)
         self._thread.join()
         os.close(self._wake)

@@ -52,7 +52,7 @@ def test_well_known_cluster_ips_go_to_who_names_them():
 @pytest.mark.parametrize("address", ["10.97.0.1", "fd00::1", "nonsense", "10.96.0.0", "10.96.255.255"])
 def test_a_cluster_ip_outside_the_range_is_refused(address):
     """Naming the field."""
-    with pytest.raises(AddressError, match="spec.clusterIP"):
+    with pytest.raises(AddressError, match=r"spec\.clusterIP"):
         ServiceAddresses().claim(address)
 
 

@@ -168,7 +168,8 @@ def test_an_open_udp_flow_is_cut_too(fabric, load):
         assert not passes(client, server)
 
 
-def test_node_traffic_is_always_let_in(fabric, servers, load):
+@pytest.mark.usefixtures("servers")
+def test_node_traffic_is_always_let_in(fabric, load):
     """Probes from the node reach a pod that denies everything, directly and through a Service on another node."""
     service = ServicePort("x/server", "", VIP, "TCP", 9000, (Endpoint(SERVER.ip, 80),))
     load([DENY_INGRESS, DENY_EGRESS_OF_SERVER], services=(service,))
@@ -177,10 +178,11 @@ def test_node_traffic_is_always_let_in(fabric, servers, load):
         Probe(WORLD, VIP, 9000, "TCP"),
         Probe(CLIENT.ip, VIP, 9000, "TCP"),
     ]
-    assert [True, True, False] == list(probe_all(fabric, calls, set(calls[:2])).values())
+    assert list(probe_all(fabric, calls, set(calls[:2])).values()) == [True, True, False]
 
 
-def test_a_pod_reaches_itself_through_its_service(fabric, servers, load):
+@pytest.mark.usefixtures("servers")
+def test_a_pod_reaches_itself_through_its_service(fabric, load):
     """Hairpin, for a pod that denies all its traffic."""
     service = ServicePort("x/client", "", VIP, "TCP", 9000, (Endpoint(CLIENT.ip, 80),))
     load([DENY_EGRESS, {**DENY_INGRESS, "spec": {"podSelector": {}}}], services=(service,))
@@ -198,7 +200,7 @@ def test_a_service_without_endpoints_refuses_at_once(fabric, load):
                 sock.connect((VIP, port))
 
 
-def test_a_service_spreads_connections_and_a_sticky_one_does_not(fabric, servers, load):
+def test_a_service_spreads_connections_and_a_sticky_one_does_not(fabric, load):
     """Random over the endpoints, or always the same for one client."""
     endpoints = (Endpoint(SERVER.ip, 8443), Endpoint(NEIGHBOUR.ip, 8443))
     load(
@@ -237,24 +239,26 @@ def _accepted(listener):
     return count
 
 
-def test_without_network_policy_only_services_are_left(fabric, servers, load):
+@pytest.mark.usefixtures("servers")
+def test_without_network_policy_only_services_are_left(fabric, load):
     """network_policy=False: the same objects, nothing enforced."""
     load([DENY_INGRESS], network_policy=False)
     call = Probe(CLIENT.ip, SERVER.ip, 80, "TCP")
     assert probe_all(fabric, [call], {call}) == {call: True}
 
 
-def test_flows_are_logged_with_verdict_direction_and_decider(fabric, servers, load):
+@pytest.mark.usefixtures("servers")
+def test_flows_are_logged_with_verdict_direction_and_decider(fabric, load):
     """One event for a new connection at the called pod's node, one for a denial where it was denied."""
     with _nflog(fabric.fds["node-b"], 5) as at_server, _nflog(fabric.fds["node-a"], 5) as at_client:
         made = load([DENY_INGRESS], flows=FlowLogging())
         calls = [Probe(CLIENT.ip, SERVER.ip, 80, "TCP"), Probe(SERVER.ip, CLIENT.ip, 80, "TCP")]
-        assert [False, True] == list(probe_all(fabric, calls, {calls[1]}).values())
+        assert list(probe_all(fabric, calls, {calls[1]}).values()) == [False, True]
         (denied,) = {parse_prefix(text) for text in _prefixes(at_server)}
         (allowed,) = {parse_prefix(text) for text in _prefixes(at_client)}
-    assert ("DROPPED", "ingress") == (denied.verdict, denied.direction)
+    assert (denied.verdict, denied.direction) == ("DROPPED", "ingress")
     assert made["node-b"].deciders[denied.decider] == ("x/deny",)
-    assert ("FORWARDED", "ingress", "open") == (allowed.verdict, allowed.direction, allowed.decider)
+    assert (allowed.verdict, allowed.direction, allowed.decider) == ("FORWARDED", "ingress", "open")
 
 
 @contextlib.contextmanager
@@ -265,11 +269,9 @@ def _nflog(namespace, group):
     with sock:
         sock.bind((0, 0))
         sock.settimeout(1)
-        bind = struct.pack("=HHBBH", 8 - 3, 1, 1, 0, 0)
-        config = struct.pack("=BBH", 0, 0, socket.htons(group)) + struct.pack("=HHB3x", 5, 1, 1)
-        mode = struct.pack("=HHIBx2x", 10, 2, socket.htonl(128), 2)[:12]
-        del bind
-        message = config + mode
+        # nfgenmsg, then NFULA_CFG_CMD (1): bind, then NFULA_CFG_MODE (2): copy packets.
+        command = struct.pack("=BBH", 0, 0, socket.htons(group)) + struct.pack("=HHB3x", 5, 1, 1)
+        message = command + struct.pack("=HHIBx2x", 10, 2, socket.htonl(128), 2)
         sock.send(struct.pack("=IHHII", 16 + len(message), (4 << 8) | 1, 5, 1, 0) + message)
         sock.recv(4096)
         yield sock
@@ -287,7 +289,8 @@ def _prefixes(sock):
     return found
 
 
-def test_a_ruleset_in_pieces_replaces_the_one_before(fabric, servers, load):
+@pytest.mark.usefixtures("servers", "load")
+def test_a_ruleset_in_pieces_replaces_the_one_before(fabric):
     """Generations: the table changes hands in the last transaction, and one table is left."""
     call = Probe(CLIENT.ip, SERVER.ip, 80, "TCP")
     seen = []
@@ -303,3 +306,21 @@ def test_a_ruleset_in_pieces_replaces_the_one_before(fabric, servers, load):
             assert nft.run("list tables").split() == ["table", "ip", f"meshverdict_{generation}"]
         seen.append(probe_all(fabric, [call], {call}, patience=1)[call])
     assert seen == [True, False, True]
+
+
+@pytest.mark.usefixtures("servers")
+def test_overlapping_ranges_load_and_judge(fabric, load):
+    """Nested blocks and port ranges, as tiles and, where those would be too many, as single rules."""
+    few = [({"cidr": "10.0.0.0/8"}, 70, 80), ({"cidr": "10.244.1.0/24"}, 75, 81)]
+    many = [({"cidr": f"10.{k}.0.0/16"}, 4000 - k, 8000 + k) for k in range(200)]
+    nested = [({"cidr": f"10.{k}.0.0/16"}, 900 - k, 1000 + k) for k in range(200)]
+    for ranges in (few, few + many, few + nested):
+        rules = [
+            {"from": [{"ipBlock": block}], "ports": [{"port": low, "endPort": high}]}
+            for block, low, high in ranges
+        ]
+        load([{**DENY_INGRESS, "spec": {"podSelector": {}, "ingress": rules}}])
+        allowed = [Probe(CLIENT.ip, SERVER.ip, 80, "TCP"), Probe(CLIENT.ip, SERVER.ip, 81, "TCP")]
+        denied = [Probe(SERVER.ip, CLIENT.ip, 81, "TCP"), Probe(CLIENT.ip, SERVER.ip, 81, "UDP")]
+        seen = probe_all(fabric, allowed + denied, set(allowed))
+        assert [probe for probe, through in seen.items() if through] == allowed

@@ -55,7 +55,7 @@ def test_ending_endpoints_that_still_serve_are_the_last_resort():
 
 
 def test_unready_endpoints_are_used_where_the_service_publishes_them():
-    """publishNotReadyAddresses."""
+    """With publishNotReadyAddresses."""
     assert used(A, entry("10.0.0.1", ready=False), publishNotReadyAddresses=True) == ["10.0.0.1"]
 
 
@@ -69,7 +69,7 @@ def test_zone_hints_count_when_every_ready_endpoint_has_them():
 
 
 def test_node_hints_come_before_zone_hints():
-    """trafficDistribution PreferSameNode; a node without an endpoint falls back to its zone."""
+    """With trafficDistribution PreferSameNode; a node without an endpoint falls back to its zone."""
     one, two = (
         entry("10.0.0.1", zone="zone-a", node="node-a"),
         entry("10.0.0.2", zone="zone-a", node="node-c"),

@@ -34,6 +34,7 @@ def virtual(ip):
     return ip.replace("10.244.", "10.96.")
 
 
+@pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize(
     ("denied", "via_service"),
     [
@@ -42,7 +43,7 @@ def virtual(ip):
         pytest.param("drop", False, id="dropped"),
     ],
 )
-def test_the_kernel_does_what_the_tables_state(fabric, servers, denied, via_service):
+def test_the_kernel_does_what_the_tables_state(fabric, denied, via_service):
     """Every cell of every table, by a real connection or datagram, is as the cited source says."""
     settings, wrong, judged = NftSettings(denied=denied), [], 0
     for case in cases.load_once():

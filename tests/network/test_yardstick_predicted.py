@@ -4,6 +4,7 @@ import pytest
 
 from meshverdict.network.policy import check, compile_policies
 from meshverdict.network.reachability import predict
+
 from . import cases
 
 
