@@ -2,8 +2,8 @@
 
 A packet is judged by its connection's tuple, ``ct original ip saddr`` for who called, ``ct reply ip saddr``
 and ``ct reply proto-src`` for who was called after translation, so one set of rules judges both directions of
-a connection, through Services too, and ICMP errors about it. Egress is judged on the source's node, ingress on
-the destination's, in two base chains, because ``accept`` ends only its own.
+a connection, through Services too, and ICMP errors about it. Egress is judged on the source's node, ingress
+on the destination's, in two base chains, because ``accept`` ends only its own.
 """
 
 from __future__ import annotations
