@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from meshverdict.runtime.container_state import ContainerRecord, Running, Terminated, new_container_id
 from meshverdict.runtime.logs import LogFile
-from meshverdict.runtime.node_services import StartBuiltin
 
 if TYPE_CHECKING:
+    from meshverdict.runtime.node_services import StartBuiltin
     from meshverdict.runtime.pod import PodWorker
     from meshverdict.runtime.spawn_client import Process
 

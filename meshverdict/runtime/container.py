@@ -7,10 +7,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.cluster.store import Manifest
 from meshverdict.runtime import probes
 from meshverdict.runtime.backoff import Backoff
 from meshverdict.runtime.container_state import (
@@ -34,6 +32,8 @@ from meshverdict.runtime.spawn_client import Process, SpawnError
 from meshverdict.runtime.volumes import VolumeError
 
 if TYPE_CHECKING:
+    from meshverdict.cluster.store import Manifest
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from meshverdict.runtime.pod import PodWorker
 
 PRIORITY_ANNOTATION: Final = "meshverdict.io/priority"
@@ -121,7 +121,9 @@ class ContainerWorker:
         if logger:
             await logger.finish(_LOG_PATIENCE_S)
         code = status if status >= 0 else 128 - status
-        self._end_attempt(code, "Completed" if code == 0 else "Error", started, self._termination_message(code))
+        self._end_attempt(
+            code, "Completed" if code == 0 else "Error", started, self._termination_message(code)
+        )
 
     def _end_attempt(self, code: int, reason: str, started: float, message: str) -> None:
         record = self.record
@@ -175,7 +177,10 @@ class ContainerWorker:
 
     def poke(self) -> None:
         """Something that the container may wait for has changed."""
-        if isinstance(self.record.state, Waiting) and self.record.state.reason == "CreateContainerConfigError":
+        if (
+            isinstance(self.record.state, Waiting)
+            and self.record.state.reason == "CreateContainerConfigError"
+        ):
             self._wake.set()
 
     # ---- image and configuration
@@ -320,9 +325,7 @@ class ContainerWorker:
             return probes.ask(probe, self.record.spec, self._pod.address, self._pod.dial, self.execute)
 
         watch = probes.Watch(ask, lambda ok: verdict(ok, probe), failed, eager=kind != "Liveness")
-        self._probes.append(
-            asyncio.create_task(probes.watch(probes.Settings.of(probe), watch, initial))
-        )
+        self._probes.append(asyncio.create_task(probes.watch(probes.Settings.of(probe), watch, initial)))
 
     def _startup_verdict(self, ok: bool, probe: Mapping[str, Any]) -> None:  # noqa: FBT001
         if not ok:
@@ -411,7 +414,9 @@ class ContainerWorker:
         failure = await self._hook(handler, 3600.0)
         if failure:
             self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}")
-            self._pod.background(self._kill(float(self._pod.manifest["spec"].get("terminationGracePeriodSeconds", 30))))
+            self._pod.background(
+                self._kill(float(self._pod.manifest["spec"].get("terminationGracePeriodSeconds", 30)))
+            )
 
     # ---- stopping
 

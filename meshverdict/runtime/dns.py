@@ -8,15 +8,17 @@ import logging
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
-from meshverdict.cluster.store import Event, Manifest, Store
 from meshverdict.network.services import SERVICE_NAME_LABEL
 from meshverdict.runtime import dns_wire as wire
 from meshverdict.runtime.linux import socket_in
-from meshverdict.runtime.logs import LogFile
+
+if TYPE_CHECKING:
+    from meshverdict.cluster.store import Event, Manifest, Store
+    from meshverdict.runtime.logs import LogFile
+    from collections.abc import Callable, Iterable, Mapping
 
 ZONE: Final = "cluster.local"
 TTL: Final = 5
@@ -186,7 +188,7 @@ class DnsServer:
     async def start(cls, store: Store, network: int, logs: LogFile) -> DnsServer:
         """Open the sockets in *network* and serve."""
         udp = socket_in(network, socket.AF_INET, socket.SOCK_DGRAM)
-        udp.setblocking(False)  # noqa: FBT003
+        udp.setblocking(False)
         udp.bind(("0.0.0.0", PORT))  # noqa: S104 - of the DNS pod's own network
         tcp = socket_in(network, socket.AF_INET, socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -220,9 +222,7 @@ class DnsServer:
                     self._udp.sendto(answer, sender)
 
 
-async def _connection(
-    resolver: Resolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+async def _connection(resolver: Resolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(_TCP_PATIENCE_S):
             while True:

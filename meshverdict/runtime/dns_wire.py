@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 A, NS, CNAME, SOA, PTR, AAAA, SRV, OPT, ANY = 1, 2, 5, 6, 12, 28, 33, 41, 255
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP = 0, 1, 2, 3, 4
@@ -109,7 +111,9 @@ def authority(zone: str, ttl: int) -> bytes:
 _OPT_RECORD: Final = b"\0" + struct.pack("!HHIH", OPT, _OUR_UDP_LIMIT, 0, 0)
 
 
-def response(query: Query, code: int, answers: Sequence[bytes], authorities: Sequence[bytes], limit: int) -> bytes:
+def response(
+    query: Query, code: int, answers: Sequence[bytes], authorities: Sequence[bytes], limit: int
+) -> bytes:
     """An authoritative answer; one that is longer than *limit* is cut, and says so."""
     extra = [_OPT_RECORD] if query.edns else []
     # response, authoritative, recursion available; the client's opcode and recursion desired

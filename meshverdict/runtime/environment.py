@@ -54,7 +54,9 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def resource_value(container: Mapping[str, Any], resource: str, divisor: str, machine: Mapping[str, float]) -> str:
+def resource_value(
+    container: Mapping[str, Any], resource: str, divisor: str, machine: Mapping[str, float]
+) -> str:
     """A ``resourceFieldRef``: the request or limit in units of *divisor*, rounded up.
 
     Args:
@@ -72,8 +74,21 @@ def resource_value(container: Mapping[str, Any], resource: str, divisor: str, ma
 
 
 _SUFFIXES: Final = {
-    **{"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60},
-    **{"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18},
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+    "Pi": 2.0**50,
+    "Ei": 2.0**60,
+    "n": 1e-9,
+    "u": 1e-6,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+    "E": 1e18,
 }
 
 
@@ -131,7 +146,7 @@ def container_environment(
     for source in container.get("envFrom") or ():
         env.update(_from_object(source, lookup))
     for variable in container.get("env") or ():
-        if "valueFrom" in variable and variable["valueFrom"]:
+        if variable.get("valueFrom"):
             value = _referenced(pod, container, variable["valueFrom"], lookup, machine)
             if value is None:
                 continue
@@ -142,7 +157,10 @@ def container_environment(
 
 
 def _from_object(source: Mapping[str, Any], lookup: Lookup) -> dict[str, str]:
-    for key, resource, word in (("configMapRef", "configmaps", "configmap"), ("secretRef", "secrets", "secret")):
+    for key, resource, word in (
+        ("configMapRef", "configmaps", "configmap"),
+        ("secretRef", "secrets", "secret"),
+    ):
         ref = source.get(key)
         if not ref:
             continue

@@ -12,18 +12,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
-from meshverdict.cluster.store import Event, Store
 from meshverdict.model.errors import UnsupportedError
 from meshverdict.network.nft import NftSettings, NodeRuleset, render
 from meshverdict.network.policy import compile_policies
 from meshverdict.network.services import compile_services
 from meshverdict.network.values import PodNet, pod_net
-from meshverdict.runtime.nftables import NftError, Nftables, TransactionTooLongError
-from meshverdict.runtime.topology import Node
+from meshverdict.runtime.nftables import Nftables, NftError, TransactionTooLongError
+
+if TYPE_CHECKING:
+    from meshverdict.runtime.topology import Node
+    from meshverdict.cluster.store import Event, Store
+    from collections.abc import Callable, Mapping, Sequence
 
 POLICIES: Final = "networkpolicies.networking.k8s.io"
 SLICES: Final = "endpointslices.discovery.k8s.io"
@@ -148,10 +150,14 @@ class Firewall:
             try:
                 self._transact(state, ruleset, text)
             except NftError as error:
-                self._refused(f"node {state.node.name}: nftables refused, the last good ruleset stays: {error}")
+                self._refused(
+                    f"node {state.node.name}: nftables refused, the last good ruleset stays: {error}"
+                )
                 return False
             state.text = text
-        state.deciders = {**state.deciders, **ruleset.deciders} if len(state.deciders) < 1000 else ruleset.deciders
+        state.deciders = (
+            {**state.deciders, **ruleset.deciders} if len(state.deciders) < 1000 else ruleset.deciders
+        )
         state.covered = frozenset(p.ip for p in pods if p.node == state.node.name)
         return True
 

@@ -11,8 +11,10 @@ import json
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _HEADER: Final = struct.Struct("!IB")
 _MAX_FRAME: Final = 16 << 20
@@ -34,7 +36,7 @@ def encode(message: Message, count: int) -> bytes:
     return _HEADER.pack(len(body), count) + body
 
 
-def send_some(sock: socket.socket, data: bytes, fds: Sequence[int]) -> int:
+def send_some(sock: socket.socket, data: bytes | memoryview, fds: Sequence[int]) -> int:
     """Send the start of *data*, with *fds* at its first byte; returns the number of bytes sent."""
     ancillary = []
     if fds:

@@ -7,19 +7,23 @@ table is refused in the way Kubernetes shows it, with the table in the message.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import yaml
 
 from meshverdict.model.errors import UsageError
+from meshverdict.model.paths import PACKAGE, data_folder
 from meshverdict.runtime.rootfs import Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 DEFAULT_UID: Final = 1000
 _SYSTEM_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -78,20 +82,21 @@ class Image:
 
 
 _SHELL_NEEDS: Final = {"sh": "dash", "sleep": "coreutils"}
+_APACHE_ROOT: Final = "/usr/local/apache2"
+_APACHE_PROGRAM: Final = ("apache2", "-d", _APACHE_ROOT, "-D", "FOREGROUND")
 _APACHE: Final = Image(
     "httpd",
-    cmd=("apache2", "-DFOREGROUND", "-f", "/usr/local/apache2/conf/httpd.conf"),
+    program=_APACHE_PROGRAM,
+    cmd=_APACHE_PROGRAM,
+    defaults=(("-f", f"{_APACHE_ROOT}/conf/httpd.conf"),),
     needs={"apache2": "apache2-bin"},
-    aliases={
-        "httpd-foreground": "apache2 -DFOREGROUND -f /usr/local/apache2/conf/httpd.conf",
-        "httpd": "apache2",
-    },
+    aliases={"httpd-foreground": " ".join(_APACHE_PROGRAM), "httpd": f"apache2 -d {_APACHE_ROOT}"},
     shows={
-        "/usr/lib/apache2/modules": "/usr/local/apache2/modules",
-        "/etc/mime.types": "/usr/local/apache2/conf/mime.types",
+        "/usr/lib/apache2/modules": f"{_APACHE_ROOT}/modules",
+        "/etc/mime.types": f"{_APACHE_ROOT}/conf/mime.types",
     },
-    folders=("/usr/local/apache2/logs", "/usr/local/apache2/htdocs"),
-    workdir="/usr/local/apache2",
+    folders=(f"{_APACHE_ROOT}/logs", f"{_APACHE_ROOT}/htdocs"),
+    workdir=_APACHE_ROOT,
     ports=(80,),
 )
 _SHELL: Final = Image("busybox", cmd=("sh",), needs=_SHELL_NEEDS)
@@ -171,7 +176,7 @@ class ImageTable:
     def __init__(self, images: Iterable[Image] = _TABLE) -> None:
         self._images = {image.name: image for image in images}
 
-    def __iter__(self) -> Iterable[Image]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Image]:
         return iter(self._images.values())
 
     def names(self) -> list[str]:
@@ -257,20 +262,19 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         """Look at this machine: ``MESHVERDICT_PREFIX`` or the project's ``.private`` folder."""
-        package = Path(__file__).resolve().parents[1]
         named = os.environ.get("MESHVERDICT_PREFIX")
-        prefix = Path(named) if named else package.parent / ".private"
+        prefix = Path(named) if named else PACKAGE.parent / ".private"
         folders = {}
         for name in ("app", "locustfiles"):
-            for candidate in (package / "data" / name, package / name, package.parent / name):
-                if candidate.is_dir():
-                    folders[name] = candidate
-                    break
+            with contextlib.suppress(UsageError):  # the image that shows it will say that it is missing
+                folders[name] = data_folder(name)
         return cls(prefix.resolve() if prefix.is_dir() else None, folders)
 
     def path(self) -> str:
         """The PATH of containers."""
-        private = [str(self.prefix / d) for d in ("usr/sbin", "usr/bin", "sbin", "bin")] if self.prefix else []
+        private = (
+            [str(self.prefix / d) for d in ("usr/sbin", "usr/bin", "sbin", "bin")] if self.prefix else []
+        )
         return ":".join([str(Path(sys.prefix) / "bin"), *private, *_SYSTEM_PATH])
 
     def env(self) -> dict[str, str]:
@@ -298,8 +302,12 @@ class Machine:
         """
         for program, package in image.needs.items():
             if shutil.which(program, path=self.path()) is None:
-                remedy = f"install the Debian package {package}" if package else _PYPI.get(program, "install it")
-                raise ImageError(f'image "{reference}" needs the program {program}, which is not here: {remedy}')
+                remedy = (
+                    f"install the Debian package {package}" if package else _PYPI.get(program, "install it")
+                )
+                raise ImageError(
+                    f'image "{reference}" needs the program {program}, which is not here: {remedy}'
+                )
 
     def mounts(self, reference: str, image: Image) -> list[Mount]:
         """What the image shows of this machine.

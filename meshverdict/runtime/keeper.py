@@ -14,14 +14,16 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from meshverdict.model.errors import MeshverdictError
 from meshverdict.runtime import frames, linux, spawner
 from meshverdict.runtime.world import Entered, Identity, fork_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 STOP_TIMEOUT_S: Final = 10.0
 _FIFO_PRIORITY: Final = 10
@@ -227,6 +229,4 @@ def _set_fifo(pidfd: int) -> None:
             pid = int(line.split()[1])
             if pid > 0:
                 with contextlib.suppress(PermissionError, ProcessLookupError):
-                    os.sched_setscheduler(
-                        pid, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY)
-                    )
+                    os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
-from meshverdict.cluster.store import Event, Manifest
-from meshverdict.runtime.node_services import NodeServices
 from meshverdict.runtime.pod import PodWorker
+
+if TYPE_CHECKING:
+    from meshverdict.cluster.store import Event, Manifest
+    from meshverdict.runtime.node_services import NodeServices
+    from collections.abc import Callable
 
 _OVER: Final = ("Succeeded", "Failed")
 _REFERRED: Final = ("configmaps", "secrets")
@@ -22,7 +25,7 @@ class Kubelet:
         self._services = services
         self._pods: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._unsubscribe = lambda: None
+        self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Take up the pods that there are, and follow the store from now on."""

@@ -10,8 +10,10 @@ import ctypes
 import os
 import platform
 import socket
-from collections.abc import Iterator
-from typing import Final
+from typing import Final, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUTS: Final = 0x04000000

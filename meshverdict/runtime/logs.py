@@ -11,12 +11,14 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TYPE_CHECKING
 
-from meshverdict.cluster.backend import LogOptions
+
+if TYPE_CHECKING:
+    from meshverdict.cluster.backend import LogOptions
+    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
 ROTATE_BYTES: Final = 10 << 20
 KEPT_FILES: Final = 5

@@ -11,11 +11,13 @@ import contextlib
 import itertools
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from meshverdict.runtime import linux
-from meshverdict.runtime.frames import Message
 from meshverdict.runtime.rtnetlink import LOOPBACK, RouteSocket
+
+if TYPE_CHECKING:
+    from meshverdict.runtime.frames import Message
 
 GATEWAY: Final = "169.254.1.1"
 GATEWAY_MAC: Final = "ee:ee:ee:ee:ee:ee"

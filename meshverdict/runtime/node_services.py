@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TYPE_CHECKING
 
 from meshverdict.cluster.store import Manifest, Store
-from meshverdict.network.addresses import PodAddresses
-from meshverdict.runtime.images import ImageTable, Machine
 from meshverdict.runtime.logs import LogFile
-from meshverdict.runtime.spawn_client import SpawnClient
-from meshverdict.runtime.topology import Node
-from meshverdict.runtime.volumes import Token
-from meshverdict.runtime.world import Identity
+
+if TYPE_CHECKING:
+    from meshverdict.runtime.volumes import Token
+    from meshverdict.runtime.topology import Node
+    from meshverdict.runtime.spawn_client import SpawnClient
+    from meshverdict.runtime.images import ImageTable, Machine
+    from meshverdict.runtime.world import Identity
+    from meshverdict.network.addresses import PodAddresses
+    from pathlib import Path
 
 
 class KubeletObjects(Protocol):

@@ -8,22 +8,24 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from meshverdict.cluster.errors import ApiError
-from meshverdict.cluster.store import Manifest
 from meshverdict.network.addresses import DNS_IP
 from meshverdict.runtime.builtin import BuiltinWorker
 from meshverdict.runtime.container import ConfigError, ContainerWorker, user_ids
 from meshverdict.runtime.container_state import ContainerRecord, Waiting, records
 from meshverdict.runtime.images import DEFAULT_UID
 from meshverdict.runtime.linux import socket_in
-from meshverdict.runtime.node_services import NodeServices
 from meshverdict.runtime.pod_status import PodFacts, pod_status
 from meshverdict.runtime.spawn_client import SpawnError
 from meshverdict.runtime.topology import sandbox_request
 from meshverdict.runtime.volumes import PodVolumes, VolumeError, etc_files, pod_hostname
+
+if TYPE_CHECKING:
+    from meshverdict.cluster.store import Manifest
+    from meshverdict.runtime.node_services import NodeServices
+    from collections.abc import Coroutine, Sequence
 
 _VOLUME_RETRY_S: Final = 1.0
 _DEFAULT_GRACE_S: Final = 30
@@ -247,7 +249,7 @@ class PodWorker:
         """Connect from the pod's node; to the pod itself also where it listens on its loopback only."""
         loop = asyncio.get_running_loop()
         sock = socket_in(self.services.networks[self.node.name], socket.AF_INET, socket.SOCK_STREAM)
-        sock.setblocking(False)  # noqa: FBT003
+        sock.setblocking(False)
         try:
             await loop.sock_connect(sock, (host, port))
         except BaseException:

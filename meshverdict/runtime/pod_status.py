@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from meshverdict.cluster.store import Manifest
 from meshverdict.runtime.container_state import ContainerRecord, Running, State, Terminated, Waiting
+
+if TYPE_CHECKING:
+    from meshverdict.cluster.store import Manifest
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,9 @@ def qos_class(spec: Mapping[str, Any]) -> str:
     if not any(name in part for pair in used for part in pair for name in names):
         return "BestEffort"
     for requests, limits in used:
-        if any(name not in limits or str(requests.get(name, limits[name])) != str(limits[name]) for name in names):
+        if any(
+            name not in limits or str(requests.get(name, limits[name])) != str(limits[name]) for name in names
+        ):
             return "Burstable"
     return "Guaranteed"
 
@@ -146,7 +150,9 @@ def _gated(pod: Manifest, ready: tuple[bool, str, str]) -> tuple[bool, str, str]
     for gate in pod["spec"].get("readinessGates") or ():
         kind = gate["conditionType"]
         if values.get(kind) != "True":
-            found = f'the status of pod readiness gate "{kind}" is not "True", but {values.get(kind, "False")}'
+            found = (
+                f'the status of pod readiness gate "{kind}" is not "True", but {values.get(kind, "False")}'
+            )
             if kind not in values:
                 found = f'corresponding condition of pod readiness gate "{kind}" does not exist.'
             return (False, "ReadinessGatesNotReady", found)

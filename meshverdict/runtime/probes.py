@@ -97,7 +97,9 @@ async def ask(
         return Outcome(ok=False, message=_timeout_text(probe, container, address))
     except (OSError, ValueError, asyncio.IncompleteReadError) as error:
         return Outcome(ok=False, message=_error_text(probe, container, address, error))
-    return Outcome(ok=False, message="gRPC probes are not supported by the embedded lab; use httpGet or tcpSocket")
+    return Outcome(
+        ok=False, message="gRPC probes are not supported by the embedded lab; use httpGet or tcpSocket"
+    )
 
 
 async def _exec(command: list[str], timeout: float, execute: Execute) -> Outcome:  # noqa: ASYNC109 - it kills the command
@@ -105,9 +107,7 @@ async def _exec(command: list[str], timeout: float, execute: Execute) -> Outcome
     return Outcome(ok=status == 0, message=output.strip())
 
 
-async def _http(
-    action: Mapping[str, Any], container: Mapping[str, Any], address: str, dial: Dial
-) -> Outcome:
+async def _http(action: Mapping[str, Any], container: Mapping[str, Any], address: str, dial: Dial) -> Outcome:
     host = action.get("host") or address
     port = port_number(container, action["port"])
     headers = {h["name"]: h["value"] for h in action.get("httpHeaders") or ()}
@@ -165,7 +165,11 @@ def _error_text(
     probe: Mapping[str, Any], container: Mapping[str, Any], address: str, error: BaseException
 ) -> str:
     place, url = _where(probe, container, address)
-    text = f"dial tcp {place}: connect: connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
+    text = (
+        f"dial tcp {place}: connect: connection refused"
+        if isinstance(error, ConnectionRefusedError)
+        else str(error)
+    )
     return f'Get "{url}": {text}' if probe.get("httpGet") else text
 
 

@@ -14,13 +14,15 @@ import signal
 import stat
 import sys
 import termios
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TYPE_CHECKING
 
 from meshverdict.runtime import linux
 from meshverdict.runtime.rootfs import RootSpec, build
-from meshverdict.runtime.world import Identity
+
+if TYPE_CHECKING:
+    from meshverdict.runtime.world import Identity
+    from collections.abc import Callable, Sequence
 
 _FIRST_FREE_FD: Final = 3
 _TIOCSPTLCK: Final = 0x40045431

@@ -16,10 +16,12 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from meshverdict.runtime import linux
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Targets = dict[str, tuple[str, int] | None]  # name of the host socket -> where it leads, None: nowhere yet
 
@@ -124,7 +126,7 @@ class Relay:
     async def run(self) -> None:
         """Serve until the supervisor closes its end of the command socket."""
         loop = asyncio.get_running_loop()
-        self._commands.setblocking(False)  # noqa: FBT003
+        self._commands.setblocking(False)
         loop.add_reader(self._commands, self._command)
         for name, sock in self._sockets.items():
             await loop.create_server(lambda name=name: self._accepted(name), sock=sock, backlog=_BACKLOG)  # type: ignore[misc]

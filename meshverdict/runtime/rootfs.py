@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from meshverdict.runtime import linux
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC: Final = (
@@ -128,12 +130,16 @@ def build(spec: RootSpec, at: str) -> None:
     Path(at, "proc").mkdir()
     linux.mount("proc", f"{at}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     Path(at, "sys").mkdir()
-    for folder in (*_WRITABLE, HOME, *spec.folders):
-        _own(at + folder, spec)
+    for folder in (*_WRITABLE, HOME):
+        _own(at, folder, spec)
     os.symlink("/run", f"{at}/var/run")
     for volume in spec.volumes:
-        _mount_point(at, volume)
+        _mount_point(at, volume.target, folder=Path(volume.source).is_dir())
         linux.bind(volume.source, at + volume.target, readonly=volume.readonly)
+    for folder in spec.folders:
+        if not Path(at + folder).exists():
+            _mount_point(at, folder, folder=True)
+            _own(at, folder, spec)
     if spec.readonly:
         linux.mount(None, at, None, _READONLY_AGAIN)
     linux.pivot_root(at)
@@ -152,10 +158,10 @@ def _show(at: str, mount: Mount) -> None:
     linux.bind(mount.source, at + mount.target, readonly=mount.readonly)
 
 
-def _own(path: str, spec: RootSpec) -> None:
-    folder = Path(path)
+def _own(at: str, path: str, spec: RootSpec) -> None:
+    folder = Path(at + path)
     folder.mkdir(parents=True, exist_ok=True)
-    os.chown(path, spec.uid, spec.gid)
+    os.chown(folder, spec.uid, spec.gid)
     folder.chmod(0o1777 if path.endswith("/tmp") else 0o755)  # noqa: S103, S108 - /tmp is everybody's
 
 
@@ -189,21 +195,20 @@ def _devices(at: str) -> None:
         (dev / link).symlink_to(target)
 
 
-def _mount_point(at: str, volume: Mount) -> None:
-    """Make sure that the volume's target exists, also where the path leads into a read-only folder."""
-    path = PurePosixPath(volume.target)
-    existing = path
+def _mount_point(at: str, target: str, *, folder: bool) -> None:
+    """Make sure that *target* exists, also where the path leads into a read-only folder."""
+    existing = PurePosixPath(target)
     while not Path(at + str(existing)).exists():
         existing = existing.parent
-    if existing != path and _is_readonly(at + str(existing)):
+    if str(existing) == target:
+        return
+    if _is_readonly(at + str(existing)):
         _shadow(at + str(existing))
-    _parents(at, volume.target)
-    target = Path(at + volume.target)
-    if not target.exists():
-        if Path(volume.source).is_dir():
-            target.mkdir()
-        else:
-            target.touch()
+    _parents(at, target)
+    if folder:
+        Path(at + target).mkdir()
+    else:
+        Path(at + target).touch()
 
 
 def _is_readonly(path: str) -> bool:

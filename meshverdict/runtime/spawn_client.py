@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections import deque
-from collections.abc import Callable, Sequence
 
 from meshverdict.runtime import frames
-from meshverdict.runtime.frames import Message
-from meshverdict.runtime.process import Program
-from meshverdict.runtime.rootfs import HostView, Mount
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meshverdict.runtime.rootfs import HostView, Mount
+    from meshverdict.runtime.process import Program
+    from meshverdict.runtime.frames import Message
+    from collections.abc import Callable, Sequence
+    import socket
 
 
 class SpawnError(Exception):
@@ -241,5 +244,3 @@ class SpawnClient:
         with contextlib.suppress(OSError):
             self._socket.close()
         self._on_lost()
-
-

@@ -16,16 +16,18 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from meshverdict.runtime import frames, linux, process
-from meshverdict.runtime.frames import Message
 from meshverdict.runtime.network_builder import NetworkBuilder
 from meshverdict.runtime.rootfs import HostView, Mount, RootSpec
-from meshverdict.runtime.world import Identity
+
+if TYPE_CHECKING:
+    from meshverdict.runtime.frames import Message
+    from meshverdict.runtime.world import Identity
+    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
 _NAMESPACES: Final = (
     ("net", linux.CLONE_NEWNET),
@@ -262,5 +264,3 @@ class Spawner:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(child.pidfd, message["signal"])
         self._answer(message["id"], {})
-
-

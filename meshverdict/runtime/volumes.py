@@ -11,12 +11,14 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from meshverdict.cluster.store import Manifest
 from meshverdict.runtime.environment import Lookup, contents, field_value, resource_value
 from meshverdict.runtime.rootfs import Mount
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Token = Callable[[Manifest, str, int], str]  # (pod, audience, seconds) -> service account token
 
@@ -75,7 +77,10 @@ def _files(
         seconds = source.get("expirationSeconds") or 3600
         return {source["path"]: File(token(pod, source.get("audience") or "", seconds).encode(), mode)}
     if kind == "downwardAPI":
-        return {i["path"]: File(_downward(pod, i, machine), i.get("mode") or mode) for i in source.get("items") or ()}
+        return {
+            i["path"]: File(_downward(pod, i, machine), i.get("mode") or mode)
+            for i in source.get("items") or ()
+        }
     if kind in ("configMap", "secret"):
         return _keys(pod, kind, source, mode, lookup)
     raise VolumeError(f"projected source {kind} is not supported by the embedded lab")
@@ -169,9 +174,7 @@ class PodVolumes:
         self._uid = uid
         self._group = group
 
-    def prepare(
-        self, pod: Manifest, lookup: Lookup, token: Token, machine: Mapping[str, float]
-    ) -> None:
+    def prepare(self, pod: Manifest, lookup: Lookup, token: Token, machine: Mapping[str, float]) -> None:
         """Make all volumes; may be called again after a failure.
 
         Raises:
@@ -196,7 +199,9 @@ class PodVolumes:
                         "use emptyDir, configMap, secret, projected or downwardAPI"
                     )
             except VolumeError as error:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
+                raise VolumeError(
+                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                ) from error
 
     def refresh(self, pod: Manifest, lookup: Lookup, token: Token, machine: Mapping[str, float]) -> None:
         """Bring changed ConfigMaps, Secrets and labels into the volumes; what has gone missing stays."""
@@ -265,7 +270,10 @@ def etc_files(pod: Manifest, address: str, dns: str, uid: int, gid: int) -> dict
         "# Kubernetes-managed hosts file.",
         "127.0.0.1\tlocalhost",
         f"{address}\t{name}",
-        *(f"{alias['ip']}\t{chr(9).join(alias.get('hostnames') or ())}" for alias in spec.get("hostAliases") or ()),
+        *(
+            f"{alias['ip']}\t{chr(9).join(alias.get('hostnames') or ())}"
+            for alias in spec.get("hostAliases") or ()
+        ),
     ]
     user, group = (f"app:x:{uid}:{gid}::/home/app:/bin/sh\n", f"app:x:{gid}:\n")
     return {

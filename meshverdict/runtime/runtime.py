@@ -1,0 +1,234 @@
+"""The runtime as one part: networks, firewall, kubelet and built-in pods, started in the right order.
+
+    host view -> node networks -> firewall (fails closed) -> kubelet -> DNS and flow-log pods
+
+The lab's composition root starts it in the supervisor, with the API's objects already there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final, TYPE_CHECKING
+
+from meshverdict.network.addresses import DNS_IP, PodAddresses
+from meshverdict.network.nft import FlowLogging, NftSettings
+from meshverdict.runtime.dns import DnsServer
+from meshverdict.runtime.firewall import Firewall
+from meshverdict.runtime.flows import FlowLog
+from meshverdict.runtime.images import ImageTable, Machine
+from meshverdict.runtime.keeper import KeeperClient, WorldHandle
+from meshverdict.runtime.kubelet import Kubelet
+from meshverdict.runtime.node_services import Builtin, KubeletObjects, NodeServices
+from meshverdict.runtime.pod_backend import KubeletBackend
+from meshverdict.runtime.rootfs import host_view
+from meshverdict.runtime.spawn_client import SpawnClient
+from meshverdict.runtime.topology import WORLD_ADDRESS, Node, link_requests, node_request, nodes
+
+if TYPE_CHECKING:
+    from meshverdict.cluster.store import Event, Manifest
+    from meshverdict.runtime.logs import LogFile
+    from meshverdict.runtime.volumes import Token
+    from meshverdict.model.settings import LabSettings
+    from pathlib import Path
+    from collections.abc import Callable, Sequence
+
+DNS_IMAGE: Final = "meshverdict/dns"
+FLOWS_IMAGE: Final = "meshverdict/flows"
+SYSTEM_NAMESPACE: Final = "meshverdict-system"
+PUBLISH_ANNOTATION: Final = "meshverdict.io/publish"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """What the composition root decides.
+
+    Attributes:
+        settings: The lab's settings.
+        logs: Folder for the containers' logs.
+        images: The image table, the user's rows included.
+        token: Makes service account tokens.
+        on_lost: Called when the spawner has ended: the lab cannot go on.
+    """
+
+    settings: LabSettings
+    logs: Path
+    images: ImageTable
+    token: Token
+    on_lost: Callable[[], None]
+
+
+class Runtime:
+    """The running runtime; make it with :meth:`start`."""
+
+    def __init__(
+        self, services: NodeServices, firewall: Firewall, kubelet: Kubelet, machine_nodes: Sequence[Node]
+    ) -> None:
+        self.nodes = tuple(machine_nodes)
+        self.firewall = firewall
+        self.kubelet = kubelet
+        self.backend = KubeletBackend(kubelet, services.spawner)
+        self._services = services
+
+    @classmethod
+    async def start(cls, world: WorldHandle, objects: KubeletObjects, options: RuntimeOptions) -> Runtime:
+        """Make the networks, load the firewall, take up the pods.
+
+        Raises:
+            LabError: libnftables is missing.
+            SpawnError: The kernel refuses a network.
+        """
+        machine = Machine.here()
+        spawner = SpawnClient(world.spawner, options.on_lost)
+        await spawner.configure(
+            host_view([*machine.visible(), *map(str, machine.folders.values())]), WORLD_ADDRESS
+        )
+        lab_nodes = nodes(options.settings.zones)
+        networks = {node.name: await spawner.network(node_request(node)) for node in lab_nodes}
+        for request in link_requests(lab_nodes):
+            await spawner.call(request)
+        flows = FlowLogging()
+        firewall = Firewall(
+            objects.store,
+            lab_nodes,
+            networks,
+            _nft_settings(options.settings, flows),
+            prefix=str(machine.prefix or ""),
+        )
+        firewall.start()
+        keeper = KeeperClient(world.keeper)
+        services = NodeServices(
+            objects=objects,
+            spawner=spawner,
+            nodes={node.name: node for node in lab_nodes},
+            networks=networks,
+            addresses=PodAddresses(),
+            images=options.images,
+            machine=machine,
+            identity=world.identity,
+            scratch=world.scratch,
+            logs=options.logs,
+            enforced=firewall.enforced,
+            token=options.token,
+            builtins=_builtins(objects, networks, firewall, flows),
+            want_fifo=keeper.want_fifo,
+            capacity=capacity(),
+        )
+        kubelet = Kubelet(services)
+        kubelet.start()
+        return cls(services, firewall, kubelet, lab_nodes)
+
+    async def stop(self) -> None:
+        """End all pods and the spawner."""
+        self.firewall.stop()
+        await self.kubelet.stop()
+        self._services.spawner.close()
+
+
+def capacity() -> dict[str, float]:
+    """What this machine has: ``cpu`` cores that we may use, ``memory`` bytes."""
+    return {
+        "cpu": float(len(os.sched_getaffinity(0))),
+        "memory": float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+    }
+
+
+def _nft_settings(settings: LabSettings, flows: FlowLogging) -> NftSettings:
+    return NftSettings(
+        denied=settings.denied,
+        established=settings.established,
+        network_policy=settings.network_policy,
+        flows=flows,
+    )
+
+
+def _builtins(
+    objects: KubeletObjects, networks: dict[str, int], firewall: Firewall, flows: FlowLogging
+) -> dict[str, Any]:
+    async def dns(_pod: Manifest, network: int, log: LogFile) -> Builtin:
+        return await DnsServer.start(objects.store, network, log)
+
+    async def flow_log(pod: Manifest, _network: int, log: LogFile) -> Builtin:
+        node = pod["spec"]["nodeName"]
+        return FlowLog.start(objects.store, networks[node], flows.group, node, firewall.policies_of, log)
+
+    return {DNS_IMAGE: dns, FLOWS_IMAGE: flow_log}
+
+
+def system_manifests(lab_nodes: Sequence[Node]) -> list[Manifest]:
+    """The pods and Services of the lab itself, to be created once its namespaces are there."""
+    return [dns_service(), dns_pod(lab_nodes[0]), *(flows_pod(node) for node in lab_nodes)]
+
+
+def dns_service() -> Manifest:
+    """The Service ``kube-dns``."""
+    ports = [
+        {"name": "dns", "port": 53, "targetPort": 53, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 53, "targetPort": 53, "protocol": "TCP"},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
+        "spec": {"clusterIP": DNS_IP, "selector": {"k8s-app": "kube-dns"}, "ports": ports},
+    }
+
+
+def dns_pod(node: Node) -> Manifest:
+    """The pod behind it, a part of the supervisor with an address of its own."""
+    return _pod("coredns", "kube-system", {"k8s-app": "kube-dns"}, node, DNS_IMAGE)
+
+
+def flows_pod(node: Node) -> Manifest:
+    """The pod whose log is the node's flow log."""
+    return _pod(f"flows-{node.name}", SYSTEM_NAMESPACE, {"k8s-app": "flows"}, node, FLOWS_IMAGE)
+
+
+def _pod(name: str, namespace: str, labels: dict[str, str], node: Node, image: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "nodeName": node.name,
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": name.partition("-")[0], "image": image}],
+        },
+    }
+
+
+class Publisher:
+    """Points the relay's host ports at Services with the annotation ``meshverdict.io/publish``.
+
+    Args:
+        point: The relay's ``point``.
+        host_ports: Name of the host socket by the port that it stands for (as asked for, not as bound).
+    """
+
+    def __init__(
+        self,
+        objects: KubeletObjects,
+        point: Callable[[str, tuple[str, int] | None], None],
+        host_ports: dict[str, str],
+    ) -> None:
+        self._objects = objects
+        self._point = point
+        self._ports = host_ports
+        self._update()
+        self.stop = objects.store.subscribe(self._changed)
+
+    def _changed(self, event: Event) -> None:
+        if event.resource == "services":
+            self._update()
+
+    def _update(self) -> None:
+        targets: dict[str, tuple[str, int] | None] = dict.fromkeys(self._ports.values())
+        for service in self._objects.store.list("services"):
+            port = (service["metadata"].get("annotations") or {}).get(PUBLISH_ANNOTATION)
+            spec = service["spec"]
+            name = self._ports.get(str(port))
+            if name and spec.get("clusterIP") not in (None, "", "None") and spec.get("ports"):
+                targets[name] = (spec["clusterIP"], spec["ports"][0]["port"])
+        for name, target in targets.items():
+            self._point(name, target)
