@@ -170,7 +170,7 @@ def test_an_open_udp_flow_is_cut_too(fabric, load):
 
 @pytest.mark.usefixtures("servers")
 def test_node_traffic_is_always_let_in(fabric, load):
-    """Probes from the node reach a pod that denies everything, directly and through another node's Service."""
+    """Probes from the node reach a pod that denies everything, also through a Service."""
     service = ServicePort("x/server", "", VIP, "TCP", 9000, (Endpoint(SERVER.ip, 80),))
     load([DENY_INGRESS, DENY_EGRESS_OF_SERVER], services=(service,))
     calls = [
