@@ -1,0 +1,155 @@
+"""Actions: load, phases, manifests. Each returns JSON values for the journal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from meshverdict.chaos.manifests import Objects, named, read_manifests
+from meshverdict.chaos.session import current
+from meshverdict.model.errors import LabError, UsageError
+
+__all__ = [
+    "apply_manifests",
+    "delete_manifests",
+    "hold",
+    "mark_phase",
+    "start_load",
+    "stop_load",
+    "wait_for_pods_ready",
+]
+
+
+def start_load(
+    rate: float | str | None = None,
+    rates: dict[str, float] | None = None,
+    duration_s: float | None = None,
+    arrivals: str = "poisson",
+    users: int = 1,
+    seed: int | None = None,
+    deadline_ms: float | None = None,
+    workers: int = 1,
+    tags: list[str] | None = None,
+    exclude_tags: list[str] | None = None,
+    locustfile: str | None = None,
+    zone: str | None = None,
+    name: str = "load",
+) -> dict[str, Any]:
+    """Start a load as pods of the cluster; returns when it runs. The record is the run folder's load.jsonl.
+
+    Args:
+        rate: Arrivals a second, or a shape; none with arrivals "closed".
+        rates: Arrivals a second of the tasks with a tag, beside *rate* for all others.
+        duration_s: Seconds; by default as long as the rest of the experiment is planned to take.
+        arrivals: "poisson", "constant", or "closed" for *users* that wait for answers.
+        users: Users of a closed loop.
+        seed: The same seed makes the same arrivals; by default the campaign's.
+        deadline_ms: A good answer later than this is no goodput.
+        workers: Pods that share the load.
+        tags: Only tasks with one of these tags.
+        exclude_tags: No tasks with one of these tags.
+        locustfile: Path, relative to the experiment's file; by default the lab's own.
+        zone: Zone in which the pods run.
+        name: Name of the load.
+    """
+    fields = {k: v for k, v in locals().items() if v is not None}
+    handle = current().begin_load(**fields)
+    return handle.spec.as_json()
+
+
+def stop_load() -> dict[str, Any]:
+    """End the load, early if need be, and bring the rest of its record home."""
+    summary = current().end_load()
+    if summary is None:
+        raise UsageError("there is no load to stop; start one with the control's `load` or with start_load")
+    return asdict(summary)
+
+
+def mark_phase(name: str) -> str:
+    """Begin a phase of that name; the one before ends. Probes ask about phases, and the report shows them."""
+    current().timeline.enter(name)
+    return name
+
+
+def hold(seconds: float, phase: str | None = None) -> float:
+    """Let seconds pass under load; fails if the load ends meanwhile.
+
+    Args:
+        seconds: How long.
+        phase: Begin a phase of this name first.
+    """
+    session = current()
+    if phase is not None:
+        session.timeline.enter(phase)
+    session.hold(float(seconds))
+    return float(seconds)
+
+
+def apply_manifests(paths: list[str] | str, ns: str | None = None) -> list[str]:
+    """Create objects from manifests, or bring existing ones to that form.
+
+    Args:
+        paths: Files or folders.
+        ns: Namespace of objects that name none.
+    """
+    session = current()
+    objects = Objects(session.access, session.scratch)
+    done = []
+    for manifest in _in_lab(paths, ns):
+        objects.apply(manifest, ns)
+        done.append(named(manifest, ns))
+    return done
+
+
+def delete_manifests(paths: list[str] | str, ns: str | None = None) -> list[str]:
+    """Delete the objects of manifests, last one first, and wait until they are gone.
+
+    Args:
+        paths: Files or folders.
+        ns: Namespace of objects that name none.
+    """
+    session = current()
+    objects = Objects(session.access, session.scratch)
+    return [named(m, ns) for m in reversed(_in_lab(paths, ns)) if objects.delete(m, ns)]
+
+
+def _in_lab(paths: list[str] | str, ns: str | None) -> list[dict[str, Any]]:
+    listed = [paths] if isinstance(paths, str) else paths
+    manifests = [m for path in listed for m in read_manifests(Path(path))]
+    for manifest in manifests:
+        where = manifest["metadata"].get("namespace") or ns
+        if where not in current().namespaces:
+            raise UsageError(
+                f"{named(manifest, ns)}: namespace {where!r} is not labelled meshverdict.io/lab=true, so it is not touched"
+            )
+    return manifests
+
+
+def wait_for_pods_ready(ns: str, label_selector: str | None = None, timeout: float = 60.0) -> int:
+    """Wait until all pods of a namespace (that a label selector matches) are Ready; returns how many.
+
+    Args:
+        ns: Namespace.
+        label_selector: Such as "app=redis".
+        timeout: Seconds.
+    """
+    access = current().access
+    options = {"label_selector": label_selector} if label_selector else {}
+    deadline = time.monotonic() + timeout
+    while True:
+        pods = access.json(access.core.list_namespaced_pod, ns, **options)["items"]
+        waiting = [p["metadata"]["name"] for p in pods if not _ready(p)]
+        if pods and not waiting:
+            return len(pods)
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"namespace {ns}: after {timeout:g} s not Ready: {', '.join(waiting) or 'there are no such pods'}"
+            )
+        time.sleep(0.2)
+
+
+def _ready(pod: dict[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)

@@ -1,0 +1,240 @@
+"""The one Kubernetes client of a run, made from an explicit kubeconfig, and chaosk8s pointed at the same cluster.
+
+The libraries fall back silently: no kubeconfig means http://localhost, KUBECONFIG is read when ``kubernetes`` is
+imported, HTTP_PROXY takes loopback traffic elsewhere. So a run has a kubeconfig of exactly one context, everything
+that could lead elsewhere is set aside for as long as the run lasts, and chaosk8s is asked where it would go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+from kubernetes import client, config
+from kubernetes.config import kube_config
+from kubernetes.config.config_exception import ConfigException
+
+from meshverdict.model.errors import LabError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+TIMEOUT_S: Final = 10.0
+LAB_LABEL: Final = "meshverdict.io/lab"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+# What chaosk8s and the client would take from the environment instead of the kubeconfig.
+_MISLEADING: Final = ("KUBERNETES_CONTEXT", "KUBERNETES_HOST", "CHAOSTOOLKIT_IN_POD")
+_FILES: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+_NOWHERE: Final = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "",
+    "clusters": [],
+    "users": [],
+    "contexts": [],
+}
+
+
+@dataclass(frozen=True)
+class KubeAccess:
+    """A cluster that was chosen, and its client.
+
+    Attributes:
+        kind: ``embedded`` or ``real``.
+        context: Name of the kubeconfig's context.
+        kubeconfig: A file with this context alone.
+        api: The official client.
+    """
+
+    kind: str
+    context: str
+    kubeconfig: Path
+    api: client.ApiClient
+
+    @classmethod
+    def open(cls, kubeconfig: Path, *, kind: str) -> KubeAccess:
+        """A client for the current context of *kubeconfig*.
+
+        Raises:
+            LabError: The file cannot be read as a kubeconfig.
+        """
+        try:
+            value = yaml.safe_load(kubeconfig.read_text())
+            api = config.new_client_from_config_dict(value, value["current-context"])  # type: ignore[no-untyped-call]
+        except (OSError, yaml.YAMLError, ConfigException, KeyError, TypeError) as error:
+            raise LabError(f"kubeconfig {kubeconfig}: cannot be used ({error})") from error
+        if any(name in api.configuration.host for name in _LOOPBACK):
+            api.configuration.proxy = None
+            api = client.ApiClient(api.configuration)
+        return cls(kind, value["current-context"], kubeconfig, api)
+
+    @property
+    def host(self) -> str:
+        """URL of the API server."""
+        return str(self.api.configuration.host)
+
+    @property
+    def core(self) -> client.CoreV1Api:
+        """Pods, namespaces, services, config maps."""
+        return client.CoreV1Api(self.api)
+
+    @property
+    def networking(self) -> client.NetworkingV1Api:
+        """Network policies, ingresses."""
+        return client.NetworkingV1Api(self.api)
+
+    def json(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+        """The answer to one of the client's methods as JSON values: no models between us and the manifest.
+
+        Raises:
+            ApiException: The server refused.
+        """
+        answer = call(*arguments, _preload_content=False, _request_timeout=TIMEOUT_S, **options)
+        loaded: dict[str, Any] = json.loads(answer.data)
+        return loaded
+
+    def version(self) -> str:
+        """The server's version, such as v1.31.0."""
+        return str(self.json(client.VersionApi(self.api).get_code).get("gitVersion", ""))
+
+    def lab_namespaces(self) -> dict[str, dict[str, str]]:
+        """The namespaces that may be touched, with their labels."""
+        found = self.json(self.core.list_namespace, label_selector=f"{LAB_LABEL}=true")
+        return {i["metadata"]["name"]: dict(i["metadata"].get("labels") or {}) for i in found["items"]}
+
+
+def kubeconfig_of_context(name: str, folder: Path, sources: str) -> Path:
+    """Write a kubeconfig with the context *name* alone.
+
+    Args:
+        name: The context.
+        folder: A private folder for the file.
+        sources: Paths as in KUBECONFIG.
+
+    Raises:
+        UsageError: No kubeconfig has such a context.
+    """
+    found = _find_context(sources, name)
+    if found is None:
+        known = ", ".join(c for path in _paths(sources) for c in _names(path)) or "none"
+        raise UsageError(f"MESHVERDICT_CONTEXT={name}: no such context in {sources} (known: {known})")
+    path, value, context = found
+    inner = context["context"]
+    cluster = _entry(value, "clusters", inner.get("cluster"), path)
+    user = _entry(value, "users", inner.get("user"), path)
+    for entry in (cluster["cluster"], user["user"]):
+        for key in _FILES:
+            if entry.get(key):
+                entry[key] = str((path.parent / entry[key]).absolute())
+    single = {"apiVersion": "v1", "kind": "Config", "current-context": name}
+    return _write(
+        folder / "kubeconfig", single | {"clusters": [cluster], "users": [user], "contexts": [context]}
+    )
+
+
+def _paths(sources: str) -> list[Path]:
+    return [Path(p).expanduser() for p in sources.split(os.pathsep) if p]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"kubeconfig {path}: cannot be read ({error})") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _names(path: Path) -> list[str]:
+    return [str(c.get("name")) for c in _load(path).get("contexts") or ()]
+
+
+def _find_context(sources: str, name: str) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
+    for path in _paths(sources):
+        value = _load(path)
+        for context in value.get("contexts") or ():
+            if context.get("name") == name:
+                return path, value, context
+    return None
+
+
+def _entry(value: dict[str, Any], kind: str, name: str | None, path: Path) -> dict[str, Any]:
+    for entry in value.get(kind) or ():
+        if entry.get("name") == name:
+            return dict(entry)
+    raise UsageError(f"kubeconfig {path}: its {kind} have no {name!r}, which the context names")
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> Path:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        yaml.safe_dump(dict(value), file)
+    return path
+
+
+@contextmanager
+def only_reaching() -> Iterator[Aim]:
+    """Let no library reach any cluster until the block aims at one; everything is put back afterwards."""
+    names = ("KUBECONFIG", "NO_PROXY", "no_proxy", *_MISLEADING)
+    before = {name: os.environ.get(name) for name in names}
+    location = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    default = client.Configuration._default  # noqa: SLF001 - the library has no getter that does not copy
+    with tempfile.TemporaryDirectory(prefix="meshverdict-") as scratch:
+        aim = Aim(Path(scratch))
+        for name in _MISLEADING:
+            os.environ.pop(name, None)
+        aim.at(_write(Path(scratch) / "nowhere", _NOWHERE))
+        try:
+            yield aim
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            kube_config.KUBE_CONFIG_DEFAULT_LOCATION = location
+            client.Configuration._default = default  # noqa: SLF001 - see above
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where every Kubernetes library of this process is pointed.
+
+    Attributes:
+        scratch: A private folder that lasts as long as the aim.
+    """
+
+    scratch: Path
+
+    def at(self, kubeconfig: Path) -> None:
+        """Point all libraries at the current context of *kubeconfig*."""
+        os.environ["KUBECONFIG"] = str(kubeconfig)
+        # Read once, when `kubernetes` was imported: long before any control runs.
+        kube_config.KUBE_CONFIG_DEFAULT_LOCATION = str(kubeconfig)
+
+    def at_cluster(self, access: KubeAccess) -> None:
+        """Point all libraries at *access*, and make sure that chaosk8s would go there.
+
+        Raises:
+            LabError: It would not.
+        """
+        self.at(access.kubeconfig)
+        if any(name in access.host for name in _LOOPBACK):
+            for variable in ("NO_PROXY", "no_proxy"):
+                present = [p for p in os.environ.get(variable, "").split(",") if p]
+                os.environ[variable] = ",".join(dict.fromkeys([*present, *_LOOPBACK]))
+        from chaosk8s import create_k8s_api_client  # noqa: PLC0415 - it imports all of chaosk8s
+
+        theirs = str(create_k8s_api_client().configuration.host)
+        if theirs != access.host:
+            raise LabError(
+                f"chaosk8s would talk to {theirs}, not to the chosen cluster {access.host}; nothing was touched."
+                " Unset HTTP_PROXY and the KUBERNETES_ variables, then run again"
+            )

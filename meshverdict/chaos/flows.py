@@ -1,0 +1,151 @@
+"""Bring the cluster's flow log home while a run lasts: who was let through, and who was dropped.
+
+The embedded lab's log pods (`flows-<node>` in `meshverdict-system`) write Hubble's own flow JSON. A cluster without
+them has no flow log, and a run says so instead of claiming that nothing was dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from kubernetes.client.exceptions import ApiException
+
+from meshverdict.analysis.flows import DROPPED, Flow, parse_flow
+from meshverdict.chaos.manifests import NOT_FOUND
+from meshverdict.load.follow import OVERLAP_S, follow, pod_log
+from meshverdict.model.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from meshverdict.chaos.cluster import KubeAccess
+
+FILE: Final = "flows.jsonl"
+NAMESPACE: Final = "meshverdict-system"
+PREFIX: Final = "flows-"
+_KEPT: Final = 50_000
+
+
+class FlowLog:
+    """The flow log of one run, written to a file as it arrives.
+
+    Attributes:
+        pods: Names of the pods whose logs are followed; empty when the cluster has none.
+        failure: Why no more is written, if the file could not be.
+    """
+
+    def __init__(self, access: KubeAccess, path: Path) -> None:
+        self._access = access
+        self._path = path
+        self._start = time.time()
+        self._dropped: deque[Flow] = deque(maxlen=_KEPT)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.pods: list[str] = []
+        self.failure: str | None = None
+        self.lines = 0
+
+    def start(self) -> None:
+        """Find the log pods and follow them."""
+        try:
+            found = self._access.json(self._access.core.list_namespaced_pod, NAMESPACE)["items"]
+        except ApiException as error:
+            if error.status not in {403, NOT_FOUND}:
+                raise
+            found = []
+        pods = [p for p in found if p["metadata"]["name"].startswith(PREFIX)]
+        self.pods = [p["metadata"]["name"] for p in pods]
+        if not pods:
+            return
+        self._path.touch()
+        for pod in pods:
+            names = (pod["metadata"]["name"], pod["spec"]["containers"][0]["name"])
+            thread = threading.Thread(target=self._follow, args=names, name=f"flows {names[0]}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _follow(self, pod: str, container: str) -> None:
+        recent: deque[tuple[float, bytes]] = deque()
+        known: set[bytes] = set()
+
+        def feed(text: bytes) -> int | None:
+            flow = self._parse(text)
+            if flow is None:
+                return None
+            # A connection made again begins before the last line that arrived.
+            if text not in known and flow.time >= self._start:
+                known.add(text)
+                recent.append((flow.time, text))
+                self._take(flow, text)
+            while recent and recent[0][0] < flow.time - 3 * OVERLAP_S:
+                known.discard(recent.popleft()[1])
+            return int(flow.time)
+
+        log = pod_log(self._access.core, pod, NAMESPACE, container)
+        first = max(1, int(time.time() - self._start) + 2)
+        follow(lambda since: log(since or first), feed, lambda: False, self._stop)
+
+    @staticmethod
+    def _parse(text: bytes) -> Flow | None:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return None
+        return parse_flow(value) if isinstance(value, dict) else None
+
+    def _take(self, flow: Flow, text: bytes) -> None:
+        with self._lock:
+            if flow.verdict == DROPPED:
+                self._dropped.append(flow)
+            if self.failure is not None:
+                return
+            try:
+                with self._path.open("ab") as file:
+                    file.write(text.strip() + b"\n")
+            except OSError as error:
+                self.failure = f"{self._path}: {error.strerror}"
+                return
+            self.lines += 1
+
+    def dropped(self, source: str, destination: str, *, start: float, end: float) -> int:
+        """Packets or connections dropped in [start, end) from and to pods whose ``namespace/workload`` begin so.
+
+        Raises:
+            LabError: This cluster has no flow log, so nothing can be said.
+        """
+        if not self.pods:
+            raise LabError(
+                f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}), so dropped flows cannot be counted"
+            )
+        with self._lock:
+            return sum(
+                flow.count
+                for flow in self._dropped
+                if start <= flow.time < end
+                and flow.source.startswith(source)
+                and flow.destination.startswith(destination)
+            )
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=0.5)
+
+
+@contextmanager
+def recording(access: KubeAccess, path: Path) -> Iterator[FlowLog]:
+    """A flow log that is followed as long as the block lasts."""
+    flows = FlowLog(access, path)
+    flows.start()
+    try:
+        yield flows
+    finally:
+        flows.stop()

@@ -1,0 +1,169 @@
+"""What must be right before anything is touched: the treatment exists, selects somebody, and stays in the lab.
+
+Chaos Toolkit takes a `spec_path` that does not exist as no specification, without a word, and a policy that selects
+nobody as a policy. And on somebody's real cluster only namespaces labelled as a lab may be acted upon.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaoslib import substitute
+
+from meshverdict.chaos.experiment_file import Treatment, activities
+from meshverdict.chaos.manifests import Manifest, named, read_manifests
+from meshverdict.chaos.selectors import selected
+from meshverdict.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An object that the treatment makes.
+
+    Attributes:
+        activity: Name of the activity that makes it.
+        namespace: Where; None for an object of the whole cluster.
+    """
+
+    activity: str
+    namespace: str | None
+    manifest: Manifest
+
+    def __str__(self) -> str:
+        return named(self.manifest, self.namespace)
+
+
+def made_by(
+    experiment: Mapping[str, Any],
+    treatment: Treatment,
+    configuration: Mapping[str, Any],
+    secrets: Mapping[str, Any],
+) -> list[Made]:
+    """The objects that the treatment will make, read from where its activities will read them.
+
+    Raises:
+        UsageError: A manifest is missing or broken.
+    """
+    found = []
+    for activity in experiment.get("method") or ():
+        if activity.get("name") in treatment.apply:
+            arguments = _arguments(activity, configuration, secrets)
+            found += _made(str(activity["name"]), activity.get("provider") or {}, arguments)
+    return found
+
+
+def _arguments(
+    activity: Mapping[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> dict[str, Any]:
+    given = (activity.get("provider") or {}).get("arguments") or {}
+    return dict(substitute(dict(given), configuration, secrets) or {})
+
+
+def _made(name: str, provider: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Made]:
+    function = provider.get("func")
+    if function == "create_network_policy":
+        manifest = _policy(name, arguments)
+        # chaosk8s sends it to this namespace, whatever the manifest says.
+        return [Made(name, str(arguments.get("ns", "default")), manifest)]
+    if function == "create_custom_object":
+        resource = arguments.get("resource")
+        if not isinstance(resource, dict):
+            raise UsageError(
+                f"activity {name!r}: `resource` must be an object, not {type(resource).__name__}"
+            )
+        return [Made(name, str(arguments.get("ns", "default")), resource)]
+    if function == "apply_manifests":
+        paths = arguments.get("paths") or ()
+        paths = [paths] if isinstance(paths, str) else paths
+        return [
+            Made(name, (m.get("metadata") or {}).get("namespace") or arguments.get("ns"), m)
+            for path in paths
+            for m in read_manifests(Path(path))
+        ]
+    return []
+
+
+def _policy(name: str, arguments: Mapping[str, Any]) -> Manifest:
+    path, spec = arguments.get("spec_path"), arguments.get("spec")
+    if path:
+        found = read_manifests(Path(str(path)))
+        if len(found) != 1 or found[0].get("kind") != "NetworkPolicy":
+            raise UsageError(f"activity {name!r}: {path} must hold exactly one NetworkPolicy")
+        manifest = found[0]
+    elif isinstance(spec, dict) and (spec.get("metadata") or {}).get("name"):
+        manifest = spec
+    else:
+        raise UsageError(
+            f"activity {name!r}: it needs `spec_path` with a file, or `spec` with the whole NetworkPolicy"
+        )
+    theirs = (manifest.get("metadata") or {}).get("namespace")
+    if theirs and theirs != arguments.get("ns", "default"):
+        raise UsageError(
+            f"activity {name!r}: the policy belongs to namespace {theirs}, `ns` says {arguments.get('ns', 'default')}"
+        )
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", **manifest}
+
+
+def refuse_outside(
+    experiment: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    secrets: Mapping[str, Any],
+    allowed: Iterable[str],
+    *,
+    embedded: bool,
+) -> None:
+    """Refuse an experiment with an action outside the lab's namespaces.
+
+    Raises:
+        UsageError: Naming the activity and its namespace.
+    """
+    lab = set(allowed)
+    for place, activity in activities(experiment):
+        provider = activity.get("provider") or {}
+        module = str(provider.get("module", ""))
+        if activity.get("type") != "action" or not module.startswith("chaosk8s"):
+            continue
+        function = getattr(importlib.import_module(module), str(provider.get("func")), None)
+        parameters = inspect.signature(function).parameters if callable(function) else {}
+        if "ns" not in parameters:
+            if not embedded:
+                raise UsageError(
+                    f"{place}: {activity.get('name')!r} acts on the whole cluster; on a real cluster only namespaces"
+                    " labelled meshverdict.io/lab=true are touched"
+                )
+            continue
+        default = parameters["ns"].default
+        namespace = _arguments(activity, configuration, secrets).get("ns", default)
+        if namespace not in lab:
+            raise UsageError(
+                f"{place}: {activity.get('name')!r} acts in namespace {namespace!r}, which is not labelled"
+                f" meshverdict.io/lab=true (these are: {', '.join(sorted(lab)) or 'none'})"
+            )
+
+
+def refuse_idle(made: Iterable[Made], pods: Iterable[Mapping[str, Any]], allowed: Iterable[str]) -> None:
+    """Refuse a treatment that leaves the lab's namespaces, or a policy that selects no pod.
+
+    Raises:
+        UsageError: Naming the object.
+    """
+    pods, lab = list(pods), set(allowed)
+    for item in made:
+        if item.namespace not in lab:
+            raise UsageError(
+                f"{item}: its namespace is not labelled meshverdict.io/lab=true, so it is not touched"
+            )
+        if item.manifest.get("kind") == "NetworkPolicy" and not selected(
+            item.manifest, pods, str(item.namespace)
+        ):
+            raise UsageError(
+                f"{item}: its podSelector {(item.manifest.get('spec') or {}).get('podSelector')!r} selects no pod of"
+                f" namespace {item.namespace}, so the treatment would do nothing; correct the selector"
+            )

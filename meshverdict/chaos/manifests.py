@@ -1,0 +1,143 @@
+"""Manifests from files into a cluster and out again; chaosk8s's own apply does not work with today's client."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
+from meshverdict.chaos.cluster import TIMEOUT_S, KubeAccess
+from meshverdict.model.errors import LabError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Manifest = dict[str, Any]
+_SUFFIXES = (".yaml", ".yml", ".json")
+_GONE_TIMEOUT_S = 60.0
+NOT_FOUND = 404
+CONFLICT = 409
+
+
+def read_manifests(path: Path) -> list[Manifest]:
+    """The objects of a YAML or JSON file, or of all such files of a folder, in order of their names.
+
+    Raises:
+        UsageError: There is no such file, it cannot be parsed, or it holds no object.
+    """
+    if not path.exists():
+        raise UsageError(f"manifest {path}: there is no such file or folder")
+    files = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES) if path.is_dir() else [path]
+    found = [manifest for file in files for manifest in _documents(file)]
+    if not found:
+        raise UsageError(f"manifest {path}: no object in it")
+    return found
+
+
+def _documents(file: Path) -> list[Manifest]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        documents = [json.loads(text)] if file.suffix == ".json" else list(yaml.safe_load_all(text))
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"manifest {file}: cannot be read ({' '.join(str(error).split())})") from error
+    found = []
+    for document in documents:
+        if document is None:
+            continue
+        if (
+            not isinstance(document, dict)
+            or not document.get("kind")
+            or not (document.get("metadata") or {}).get("name")
+        ):
+            raise UsageError(f"manifest {file}: an object in it has no kind or no metadata.name")
+        found.append(document)
+    return found
+
+
+def named(manifest: Mapping[str, Any], namespace: str | None = None) -> str:
+    """How messages name an object: ``NetworkPolicy d-redis/isolate-namespace``."""
+    metadata = manifest.get("metadata") or {}
+    where = metadata.get("namespace") or namespace
+    return f"{manifest.get('kind')} {where + '/' if where else ''}{metadata.get('name')}"
+
+
+class Objects:
+    """Any kind of object in one cluster.
+
+    Args:
+        access: The cluster.
+        scratch: A folder of this run alone; what the cluster knows is remembered there, not in the library's file
+            under /tmp, which would outlive the lab.
+    """
+
+    def __init__(self, access: KubeAccess, scratch: Path) -> None:
+        self._client = DynamicClient(access.api, cache_file=str(scratch / "discovery.json"))  # type: ignore[no-untyped-call]
+
+    def _resource(self, manifest: Mapping[str, Any]) -> Any:
+        try:
+            return self._client.resources.get(
+                api_version=manifest.get("apiVersion"), kind=manifest.get("kind")
+            )
+        except ResourceNotFoundError as error:
+            raise LabError(
+                f"{named(manifest)}: the cluster does not know {manifest.get('apiVersion')}; install its definition first"
+            ) from error
+
+    def exists(self, manifest: Mapping[str, Any], namespace: str | None = None) -> bool:
+        """Whether an object of that name is there."""
+        name, where = _address(manifest, namespace)
+        try:
+            self._resource(manifest).get(name=name, namespace=where, _request_timeout=TIMEOUT_S)
+        except ApiException as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def apply(self, manifest: Mapping[str, Any], namespace: str | None = None) -> None:
+        """Create the object, or bring an existing one to this form."""
+        name, where = _address(manifest, namespace)
+        resource = self._resource(manifest)
+        try:
+            resource.create(body=dict(manifest), namespace=where, _request_timeout=TIMEOUT_S)
+        except ApiException as error:
+            if error.status != CONFLICT:
+                raise
+            resource.patch(
+                name=name,
+                body=dict(manifest),
+                namespace=where,
+                content_type="application/merge-patch+json",
+                _request_timeout=TIMEOUT_S,
+            )
+
+    def delete(self, manifest: Mapping[str, Any], namespace: str | None = None) -> bool:
+        """Delete the object and wait until it is gone; False when it was not there.
+
+        Raises:
+            LabError: It does not go away.
+        """
+        name, where = _address(manifest, namespace)
+        try:
+            self._resource(manifest).delete(name=name, namespace=where, _request_timeout=TIMEOUT_S)
+        except ApiException as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        deadline = time.monotonic() + _GONE_TIMEOUT_S
+        while self.exists(manifest, namespace):
+            if time.monotonic() > deadline:
+                raise LabError(f"{named(manifest, namespace)} does not go away; look for its finalizers")
+            time.sleep(0.05)
+        return True
+
+
+def _address(manifest: Mapping[str, Any], namespace: str | None) -> tuple[str, str | None]:
+    metadata = manifest.get("metadata") or {}
+    return str(metadata.get("name")), metadata.get("namespace") or namespace

@@ -1,0 +1,264 @@
+"""The run that this process is in: what the control made, and what actions and probes may ask.
+
+Chaos Toolkit calls plain functions, so there is one session a process, made by the control and gone after it.
+Everything it owns is on two stacks: what measures is ended before the run folder is written, what the run stands
+on (lab, lock, where the libraries point) afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from meshverdict.chaos import files, flows, guard, prober, progress, telemetry
+from meshverdict.chaos.manifests import Objects
+from meshverdict.chaos.selectors import endpoints
+from meshverdict.chaos.timeline import BASELINE, Timeline
+from meshverdict.load.driver import LoadHandle, start_load
+from meshverdict.load.spec import LoadSpec
+from meshverdict.model.errors import LabError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshverdict.chaos.cluster import KubeAccess
+    from meshverdict.chaos.experiment_file import Treatment
+    from meshverdict.chaos.files import Source
+    from meshverdict.chaos.flows import FlowLog
+    from meshverdict.chaos.guard import Made
+    from meshverdict.chaos.lab import Lab
+    from meshverdict.chaos.options import Options
+    from meshverdict.chaos.prober import Probers
+    from meshverdict.chaos.telemetry import Telemetry
+    from meshverdict.load.collector import LoadSummary
+
+log = logging.getLogger("chaostoolkit")
+# Beyond what is planned: two hypotheses, the probers' start, the treatment itself.
+LOAD_MARGIN_S: Final = 8.0
+
+
+@dataclass
+class Session:
+    """One run.
+
+    Attributes:
+        planned_s: About how long method and rollbacks take.
+        namespaces: The lab's namespaces, with their labels.
+        pictures: The table of endpoints, by the time at which it was taken.
+        problems: Why the run is not valid, as far as we know, in words.
+    """
+
+    options: Options
+    source: Source
+    experiment: Mapping[str, Any]
+    variables: Mapping[str, Any]
+    treatment: Treatment
+    timeline: Timeline
+    access: KubeAccess
+    lab: Lab | None
+    namespaces: Mapping[str, Mapping[str, str]]
+    scratch: Path
+    folder: Path
+    planned_s: float
+    started: float = field(default_factory=time.time)
+    probers: Probers | None = None
+    flow_log: FlowLog | None = None
+    samples: Telemetry | None = None
+    load: LoadHandle | None = None
+    load_summary: LoadSummary | None = None
+    pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    measuring: ExitStack = field(default_factory=ExitStack)
+    standing: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def ingress(self) -> str:
+        """Base URL of the lab's ingress, as seen from this process.
+
+        Raises:
+            UsageError: It is not known.
+        """
+        found = self.options.ingress or (self.lab.ingress if self.lab else None)
+        if found is None:
+            raise UsageError(
+                "where the ingress is, is not known: set MESHVERDICT_INGRESS=http://ADDRESS:PORT"
+            )
+        return found
+
+    def pods(self) -> list[dict[str, Any]]:
+        """The pods of the lab's namespaces, our own probers and load left out."""
+        found = self.access.json(self.access.core.list_pod_for_all_namespaces)["items"]
+        return [
+            p
+            for p in found
+            if p["metadata"]["namespace"] in self.namespaces
+            and p["metadata"]["name"] != prober.NAME
+            and "meshverdict.io/load" not in (p["metadata"].get("labels") or {})
+        ]
+
+    def picture(self, when: str) -> None:
+        """Keep the table of endpoints as it is now."""
+        policies = self.access.json(self.access.networking.list_network_policy_for_all_namespaces)["items"]
+        self.pictures[when] = endpoints(self.pods(), policies)
+
+    def remove_leftovers(self, made: list[Made]) -> None:
+        """Remove what a dead run left in this cluster: its treatment, its probers."""
+        objects = Objects(self.access, self.scratch)
+        for item in made:
+            if objects.delete(item.manifest, item.namespace):
+                log.warning("Removed %s, which an earlier run left behind", item)
+        for namespace in prober.remove(self.access, self.namespaces):
+            log.warning("Removed a prober in %s, which an earlier run left behind", namespace)
+
+    def check(self, made: list[Made], configuration: Mapping[str, Any], secrets: Mapping[str, Any]) -> None:
+        """Refuse what would act outside the lab, or do nothing.
+
+        Raises:
+            UsageError: Naming the activity or the object.
+        """
+        if not self.namespaces:
+            raise LabError(
+                f"no namespace of this cluster ({self.access.host}) is labelled meshverdict.io/lab=true, so nothing is"
+                f" touched; prepare it with `meshverdict up --context {self.access.context}`"
+            )
+        guard.refuse_outside(
+            self.experiment, configuration, secrets, self.namespaces, embedded=self.access.kind == "embedded"
+        )
+        guard.refuse_idle(made, self.pods(), self.namespaces)
+
+    def measure(self) -> None:
+        """Start everything that measures, then the load, and wait for the end of the baseline."""
+        enter = self.measuring.enter_context
+        self.picture("before")
+        self.flow_log = enter(flows.recording(self.access, self.folder / flows.FILE))
+        if self.options.telemetry:
+            self.samples = enter(
+                telemetry.sampling(self.access, self.namespaces, self.folder / telemetry.FILE)
+            )
+        if self.options.connections:
+            self.probers = enter(prober.probing(self.access, self.options.connections))
+        if self.options.progress and sys.stderr.isatty():
+            planned = self.planned_s + self.options.baseline_s + LOAD_MARGIN_S
+            enter(progress.shown(self._phase_name, self._load_progress, planned_s=planned))
+        if self.options.load is not None:
+            self.begin_load(**self.options.load)
+            log.info("Load runs; %g s of baseline", self.options.baseline_s)
+        self.timeline.enter(BASELINE)
+        if self.options.load is not None:
+            self.hold(self.options.baseline_s)
+
+    def _phase_name(self) -> str:
+        phase = self.timeline.phase
+        return phase.name if phase else "-"
+
+    def _load_progress(self) -> Any:
+        return self.load.progress() if self.load is not None else None
+
+    def begin_load(self, **fields: Any) -> LoadHandle:
+        """Start a load; the run ends it, if nobody else does.
+
+        Raises:
+            UsageError: A load runs already, or a field is unknown or wrong.
+        """
+        if self.load is not None:
+            raise UsageError(f"load {self.load.name!r} runs already; a run has one load")
+        known = LoadSpec.__dataclass_fields__
+        unknown = sorted(set(fields) - set(known))
+        if unknown:
+            raise UsageError(f"load: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
+        fields.setdefault("seed", self.options.seed)
+        fields.setdefault("duration_s", self.options.baseline_s + self.planned_s + LOAD_MARGIN_S)
+        for key in ("tags", "exclude_tags"):
+            fields[key] = tuple(fields.get(key) or ())
+        if fields.get("locustfile"):
+            fields["locustfile"] = str(self._locustfile(str(fields["locustfile"])))
+        self.load = start_load(self.access.api, LoadSpec(**fields), self.folder)
+        return self.load
+
+    def _locustfile(self, value: str) -> Path:
+        path = Path(value)
+        if path.is_absolute() or self.source.file is None or path.is_file():
+            return path
+        return self.source.file.parent / path
+
+    def end_load(self) -> LoadSummary | None:
+        """End the load and bring the rest of its record home; None when there was none."""
+        handle, self.load = self.load, None
+        if handle is None:
+            return self.load_summary
+        if handle.progress().left_s <= LOAD_MARGIN_S:
+            handle.wait(LOAD_MARGIN_S + 5.0)  # its planned end is near
+        self.load_summary = handle.stop()
+        return self.load_summary
+
+    def hold(self, seconds: float) -> None:
+        """Let *seconds* pass; a load that ends meanwhile is an error, not a quiet phase.
+
+        Raises:
+            LabError: The load ended.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self.load is not None and self.load.wait(min(left, 0.5)):
+                raise LabError(
+                    f"load {self.load.name!r} ended before its time; see {self.folder / 'load.jsonl'}"
+                )
+            if self.load is None:
+                time.sleep(min(left, 0.5))
+
+    def stop_measuring(self) -> None:
+        """End the load and all that measures."""
+        self.timeline.leave()
+        with self.measuring:
+            self.end_load()
+
+    def close(self) -> None:
+        """Let go of everything that the run stood on."""
+        with self.standing, self.measuring:
+            pass
+
+
+def make_folder(options: Options, source: Source, title: str) -> Path:
+    """The run folder of this run, now."""
+    return files.make_run_folder(
+        files.reports_folder(source, os.environ),
+        files.experiment_name(source, title),
+        datetime.now(UTC),
+        arm=options.arm,
+        pair=options.pair,
+    )
+
+
+class _Current:
+    session: Session | None = None
+
+
+def set_current(session: Session | None) -> None:
+    """Make *session* the one of this process; None for none."""
+    _Current.session = session
+
+
+def find_current() -> Session | None:
+    """The session of this process, if there is one."""
+    return _Current.session
+
+
+def current() -> Session:
+    """The session of this process.
+
+    Raises:
+        UsageError: The experiment has no control that made one.
+    """
+    if _Current.session is None:
+        raise UsageError(
+            "this activity needs the control: add to the experiment"
+            ' "controls": [{"name": "meshverdict", "provider": {"type": "python", "module": "meshverdict.chaos.control"}}]'
+        )
+    return _Current.session

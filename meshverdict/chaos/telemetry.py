@@ -1,0 +1,145 @@
+"""Sample what the workloads say of themselves, once a second, through the API server: overload shows there first."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from meshverdict.chaos.cluster import KubeAccess
+
+FILE: Final = "telemetry.jsonl"
+METRICS_PORT: Final = 9102
+_TIMEOUT_S: Final = 2.0
+_GAUGES: Final = {
+    "app_busy_threads": "busy_threads",
+    "app_threads": "threads",
+    "app_queued_connections": "queue",
+    "process_cpu_seconds_total": "cpu_seconds",
+    "process_resident_memory_bytes": "rss_bytes",
+}
+_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+([^\s]+)")
+
+
+def gauges(text: str) -> dict[str, float]:
+    r"""The gauges of one answer in Prometheus' text format; a metric's series are added up.
+
+    >>> gauges('app_queued_connections{where="worker"} 2\\napp_queued_connections{where="kernel"} 1\\n')
+    {'queue': 3.0}
+    """
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        match = _SAMPLE.match(line)
+        name = _GAUGES.get(match[1]) if match else None
+        if match is None or name is None:
+            continue
+        try:
+            found[name] = found.get(name, 0.0) + float(match[2])
+        except ValueError:
+            continue
+    return found
+
+
+def publishers(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Namespace and name of the running pods that publish metrics."""
+    return [
+        (pod["metadata"]["namespace"], pod["metadata"]["name"])
+        for pod in pods
+        if (pod.get("status") or {}).get("phase") == "Running"
+        and any(
+            port.get("containerPort") == METRICS_PORT
+            for container in pod["spec"].get("containers") or ()
+            for port in container.get("ports") or ()
+        )
+    ]
+
+
+class Telemetry:
+    """Samples of one run, written to a file.
+
+    Attributes:
+        failure: Why no more is written, if the file could not be.
+    """
+
+    def __init__(self, access: KubeAccess, namespaces: Iterable[str], path: Path) -> None:
+        self._access = access
+        self._namespaces = tuple(namespaces)
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self.samples = 0
+        self.missed = 0
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        """Begin to sample."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop sampling."""
+        self._stop.set()
+        self._thread.join(timeout=2 * _TIMEOUT_S)
+
+    def _run(self) -> None:
+        pods: list[tuple[str, str]] = []
+        second = 0
+        while not self._stop.is_set():
+            if second % 5 == 0:  # pods come and go
+                pods = self._publishers() or pods
+            for namespace, name in pods:
+                self._sample(namespace, name)
+            second += 1
+            self._stop.wait(1.0 - time.time() % 1.0)
+
+    def _publishers(self) -> list[tuple[str, str]]:
+        try:
+            found = self._access.json(self._access.core.list_pod_for_all_namespaces)["items"]
+        except (ApiException, HTTPError, OSError):
+            return []
+        return publishers(p for p in found if p["metadata"]["namespace"] in self._namespaces)
+
+    def _sample(self, namespace: str, name: str) -> None:
+        now = time.time()
+        try:
+            answer: Any = self._access.core.connect_get_namespaced_pod_proxy_with_path(
+                f"{name}:{METRICS_PORT}",
+                namespace,
+                "metrics",
+                _preload_content=False,
+                _request_timeout=_TIMEOUT_S,
+            )
+            values = gauges(answer.data.decode(errors="replace"))
+        except (ApiException, HTTPError, OSError):
+            self.missed += 1
+            return
+        if not values or self.failure is not None:
+            return
+        line = {"t": round(now, 3), "pod": f"{namespace}/{name}", "gauges": values}
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            self.failure = f"{self._path}: {error.strerror}"
+            return
+        self.samples += 1
+
+
+@contextmanager
+def sampling(access: KubeAccess, namespaces: Iterable[str], path: Path) -> Iterator[Telemetry]:
+    """Telemetry that is sampled as long as the block lasts."""
+    telemetry = Telemetry(access, namespaces, path)
+    telemetry.start()
+    try:
+        yield telemetry
+    finally:
+        telemetry.stop()
