@@ -92,10 +92,14 @@ class Debian:
             self._update()  # lists of last month name files that are gone
             attempt(packages)
 
-    def unpack_one(self, package: str) -> None:
-        """Unpack one package, without what it depends on, below the prefix."""
+    def unpack_one(self, package: str, into: Path) -> None:
+        """Unpack one package, without what it depends on, in the folder *into*.
+
+        Raises:
+            DebianError: Saying what failed and what to do.
+        """
         self._know([package])
-        self._fetch([package])
+        self._fetch([package], into)
 
     def _install(self, packages: Sequence[str]) -> None:
         chosen = self._closure(packages)
@@ -112,15 +116,15 @@ class Debian:
             f"unpacking {_list(chosen)} below {self.prefix} ({self._megabytes(chosen)} to download); "
             "no root and no sudo, so nothing is installed"
         )
-        self._fetch(list(chosen))
+        self._fetch(list(chosen), self.prefix)
 
-    def _fetch(self, packages: Sequence[str]) -> None:
-        folder = self.prefix / "download"
+    def _fetch(self, packages: Sequence[str], into: Path) -> None:
+        folder = into / "download"
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self._run(["apt-get", *_QUIET, *self._private, *_AS_ME, "download", *packages], cwd=folder)
             for archive in sorted(folder.glob("*.deb")):
-                self._run(["dpkg", "-x", str(archive), str(self.prefix)])
+                self._run(["dpkg", "-x", str(archive), str(into)])
         finally:
             shutil.rmtree(folder)
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,42 +114,41 @@ class VirtualEnvironment:
     def _bootstrap_pip(self) -> None:
         if self._works("import ensurepip") and self._ensurepip():
             return
-        wheel = self._pip_wheel()
-        self._run(
-            [
+        with tempfile.TemporaryDirectory(prefix="pip-", dir=self.folder) as temporary:
+            wheel = self._pip_wheel(Path(temporary))
+            argv = [
                 str(self.python),
                 f"{wheel}/pip",
                 "install",
                 "-q",
                 "--no-index",
                 "--disable-pip-version-check",
-                str(wheel),
-            ],
-            "installing pip from its wheel",
-        )
+            ]
+            self._run([*argv, str(wheel)], "installing pip from its wheel")
 
     def _ensurepip(self) -> bool:
         argv = [str(self.python), "-m", "ensurepip", "--default-pip"]
         return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
-    def _pip_wheel(self) -> Path:
-        """Debian's wheel of pip: of this machine, or fetched to .private."""
-        prefix = self._root / ".private"
-        if not _wheels(Path("/"), prefix):
-            debian = Debian(prefix, self._say)
-            if not debian.available():
-                raise VenvError(
-                    "this Python has no ensurepip: install the package that brings it (often called "
-                    "python3-venv), then run this again"
-                )
-            self._say(
-                f"this Python has no ensurepip: fetching the Debian package {PIP_WHEEL_PACKAGE} to {prefix}"
+    def _pip_wheel(self, temporary: Path) -> Path:
+        """Debian's wheel of pip: of this machine, or fetched to the folder *temporary*."""
+        here = _wheels(Path("/"))
+        if here:
+            return here[0]
+        debian = Debian(self._root / ".private", self._say)
+        if not debian.available():
+            raise VenvError(
+                "this Python has no ensurepip: install the package that brings it (often called "
+                "python3-venv), then run this again"
             )
-            try:
-                debian.unpack_one(PIP_WHEEL_PACKAGE)
-            except DebianError as error:
-                raise VenvError(str(error)) from error
-        return _wheels(Path("/"), prefix)[0]
+        self._say(
+            f"this Python has no ensurepip: pip comes from the Debian package {PIP_WHEEL_PACKAGE}, not installed"
+        )
+        try:
+            debian.unpack_one(PIP_WHEEL_PACKAGE, temporary)
+        except DebianError as error:
+            raise VenvError(str(error)) from error
+        return _wheels(temporary)[0]
 
     def _install(self) -> None:
         self._say(
@@ -193,5 +193,5 @@ class VirtualEnvironment:
             )
 
 
-def _wheels(*roots: Path) -> list[Path]:
-    return [wheel for root in roots for wheel in sorted(root.glob("usr/share/python-wheels/pip-*.whl"))]
+def _wheels(root: Path) -> list[Path]:
+    return sorted(root.glob("usr/share/python-wheels/pip-*.whl"))
