@@ -80,7 +80,7 @@ class Reconciler:
     Args:
         objects: The writer; its store must not be written by anybody else.
         controllers: Usually :func:`.controllers.registry.controllers`.
-        resources: The resources that may be in the store already.
+        resources: The resources that may be in the store already, when the runner is made.
         clock: Unix seconds.
     """
 
@@ -112,12 +112,11 @@ class Reconciler:
         self._awake = asyncio.Event()
         self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._end: Callable[[], None] | None = None
         self.plans = 0
+        self._end = objects.store.subscribe(self._see)  # now, so that nothing is missed before the start
 
     async def start(self) -> None:
         """Plan everything that is there, and go on with what changes."""
-        self._end = self._objects.store.subscribe(self._see)
         for resource in self._known:
             for obj in self._objects.store.list(resource):
                 self._wake_for(resource, obj)
@@ -127,8 +126,7 @@ class Reconciler:
 
     async def stop(self) -> None:
         """Leave all as it is now."""
-        if self._end is not None:
-            self._end()
+        self._end()
         for timer in self._timers.values():
             timer.cancel()
         if self._task is not None:
