@@ -68,9 +68,11 @@ class Debian:
     def __init__(self, prefix: Path, say: Say) -> None:
         self.prefix = prefix
         self._say = say
-        self._private: list[str] = []
-        self._updated = False
         self._rights = self._find_rights()
+        self._updated = False
+        # Lists that an earlier call fetched because the machine had none.
+        private = self._rights is None and (prefix / "apt").is_dir()
+        self._private = self._private_options() if private else []
 
     def available(self) -> bool:
         """Whether there is an apt and a dpkg."""

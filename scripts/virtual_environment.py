@@ -141,9 +141,7 @@ class VirtualEnvironment:
                 "this Python has no ensurepip: install the package that brings it (often called "
                 "python3-venv), then run this again"
             )
-        self._say(
-            f"this Python has no ensurepip: pip comes from the Debian package {PIP_WHEEL_PACKAGE}, not installed"
-        )
+        self._say(f"this Python has no ensurepip: taking pip from the Debian package {PIP_WHEEL_PACKAGE}")
         try:
             debian.unpack_one(PIP_WHEEL_PACKAGE, temporary)
         except DebianError as error:
