@@ -90,7 +90,8 @@ def host_view(extra: Iterable[str] = ()) -> HostView:
     shown = [m.target for m in mounts]
     for path in sorted({*python_folders(), *extra}):
         inside = any(PurePosixPath(path).is_relative_to(s) for s in shown)
-        if not inside and Path(path).exists():
+        # os.path: a folder that this user may not even look at is no folder to show
+        if not inside and os.path.exists(path):  # noqa: PTH110
             mounts.append(Mount(path, path))
             shown.append(path)
     return HostView(tuple(mounts), tuple(links))

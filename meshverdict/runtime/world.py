@@ -6,6 +6,7 @@ dies with the keeper, and everything else dies with that process, whoever was ki
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -28,6 +29,8 @@ _FLAGS: Final = (
     | linux.CLONE_NEWIPC
     | linux.CLONE_NEWNET
 )
+
+_ADOPTED: Final = b"adopted"
 
 # (file, what forbids, how to allow): the first that applies is the reason that doctor gives.
 _SWITCHES: Final = (
@@ -189,6 +192,9 @@ def _outside(helper: int, ready: int, mapped: int, lifeline: int) -> Entered:
     os.write(mapped, identity.encode())
     pid = int(os.read(ready, 64) or b"0")
     os.waitpid(helper, 0)
+    # Only now is the keeper its parent: told before the helper was reaped, it would die with the helper.
+    with contextlib.suppress(BrokenPipeError):  # it has died already, which the keeper will see
+        os.write(mapped, _ADOPTED)
     if not pid:
         os.close(lifeline)
         raise LabError("the lab's first process ended before it began: see the messages above")
@@ -204,18 +210,16 @@ def _become_first_process(ready: int, mapped: int, lifeline: int) -> Identity:
         os._exit(1)
     os.write(ready, b"unshared")
     answer = os.read(mapped, 64).decode()
-    os.close(mapped)
     if answer not in ("range", "single"):
         os._exit(1)
-    gone_reader, gone_writer = os.pipe()
     pid = os.fork()
     if pid:
         os.write(ready, str(pid).encode())
         os._exit(0)
     os.close(ready)
-    os.close(gone_writer)
-    os.read(gone_reader, 1)  # the end of the helper: from now on the keeper is the parent
-    os.close(gone_reader)
+    if os.read(mapped, 64) != _ADOPTED:
+        os._exit(1)
+    os.close(mapped)
     _tie_to_keeper(lifeline)
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
