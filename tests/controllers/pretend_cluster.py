@@ -1,4 +1,4 @@
-"""A cluster without HTTP and without processes: store, writer, controllers and a kubelet that pretends."""
+"""A cluster without HTTP and without processes: store, objects, controllers and a kubelet that pretends."""
 
 # ruff: noqa: D102, ARG002, A002 - the signatures and their meaning are the writer's
 
@@ -12,6 +12,7 @@ import uuid
 
 from meshverdict.cluster.controllers.registry import controllers
 from meshverdict.cluster.errors import ApiError
+from meshverdict.cluster.objects import Objects
 from meshverdict.cluster.reconcile import Reconciler
 from meshverdict.cluster.store import AlreadyExistsError, Store
 
@@ -109,6 +110,18 @@ class MinimalObjects:
         return old
 
 
+class ToldObjects(Objects):
+    """The real writer, which also keeps what it was told as (kind, reason, message)."""
+
+    def __init__(self):
+        super().__init__(Store())
+        self.events = []
+
+    def event(self, obj, *, type, reason, message, source):
+        self.events.append((obj["kind"], reason, message))
+        super().event(obj, type=type, reason=reason, message=message, source=source)
+
+
 class PretendKubelet:
     """Marks bound pods as running and ready, and confirms the end of deleted ones.
 
@@ -156,7 +169,7 @@ class Cluster:
     """Everything together; use as an asynchronous context manager."""
 
     def __init__(self, nodes=2, verdict=lambda _: "Running", objects=None):
-        self.objects = objects or MinimalObjects()
+        self.objects = objects or ToldObjects()
         self.store = self.objects.store
         self.reconciler = Reconciler(self.objects, controllers(ROOT_CA))
         self.kubelet = PretendKubelet(self.objects, verdict)

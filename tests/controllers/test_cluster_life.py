@@ -242,6 +242,7 @@ async def test_disruption_budget_status_as_recorded():
 async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_a_node_comes():
     """Condition and event as recorded in `failing-pods-04`; a fitting node ends the waiting."""
     async with Cluster(nodes=1) as cluster:
+        await cluster.settled()
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -275,6 +276,7 @@ async def test_a_no_execute_taint_sends_pods_away():
     taint = {"key": "out", "effect": "NoExecute"}
     bears = {"key": "out", "operator": "Exists"}
     async with Cluster(nodes=1) as cluster:
+        await cluster.settled()
         for name, tolerations in {
             "no": [],
             "late": [{**bears, "tolerationSeconds": 1}],

@@ -32,7 +32,7 @@ def plain(value):
 
 def workload(kind, name, **spec):
     return {
-        "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
+        "apiVersion": "apps/v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": "x"},
         "spec": {"selector": {"matchLabels": {"app": name}}, "template": template({"app": name}), **spec},
@@ -85,7 +85,12 @@ async def test_rollout_has_the_recorded_phases_and_end(recorded):
         (
             "statefulset-job-06",
             "jobs.batch",
-            workload("Job", "job1", completions=1, parallelism=1),
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": "job1", "namespace": "x"},
+                "spec": {"template": template({"app": "job1"}, restartPolicy="Never")},
+            },
             "Succeeded",
         ),
     ],
