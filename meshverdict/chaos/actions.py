@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def start_load(
+def start_load(  # noqa: PLR0917 - an experiment names its arguments
     rate: float | str | None = None,
     rates: dict[str, float] | None = None,
     duration_s: float | None = None,
@@ -122,7 +122,8 @@ def _in_lab(paths: list[str] | str, ns: str | None) -> list[dict[str, Any]]:
         where = manifest["metadata"].get("namespace") or ns
         if where not in current().namespaces:
             raise UsageError(
-                f"{named(manifest, ns)}: namespace {where!r} is not labelled meshverdict.io/lab=true, so it is not touched"
+                f"{named(manifest, ns)}: namespace {where!r} is not labelled meshverdict.io/lab=true,"
+                " so it is not touched"
             )
     return manifests
 
@@ -144,9 +145,8 @@ def wait_for_pods_ready(ns: str, label_selector: str | None = None, timeout: flo
         if pods and not waiting:
             return len(pods)
         if time.monotonic() > deadline:
-            raise LabError(
-                f"namespace {ns}: after {timeout:g} s not Ready: {', '.join(waiting) or 'there are no such pods'}"
-            )
+            names = ", ".join(waiting) or "there are no such pods"
+            raise LabError(f"namespace {ns}: after {timeout:g} s not Ready: {names}")
         time.sleep(0.2)
 
 

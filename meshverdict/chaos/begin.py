@@ -1,4 +1,4 @@
-"""From an experiment to a session: everything is checked before anything is touched, and undone if a step fails."""
+"""From an experiment to a session: all is checked before anything is touched, and undone if a step fails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measured(experiment: Mapping[str, Any]) -> bool:
 def prepare_variables(
     experiment: Mapping[str, Any], configuration: dict[str, Any], secrets: Mapping[str, Any]
 ) -> files.Source:
-    """Check the variables, and put numbers and absolute folders into *configuration*, which all activities read.
+    """Check the variables; put numbers and absolute folders into *configuration*, which activities read.
 
     Raises:
         UsageError: A variable is undefined, unknown or of the wrong type, or a folder is missing.
@@ -58,7 +58,7 @@ def prepare_variables(
     return source
 
 
-def begin(
+def begin(  # noqa: PLR0917 - called once, by the control
     experiment: dict[str, Any],
     configuration: dict[str, Any],
     secrets: Mapping[str, Any],
@@ -153,7 +153,8 @@ def chosen_cluster(options: Options, aim: Aim) -> Iterator[tuple[KubeAccess, lab
             access = KubeAccess.open(found.kubeconfig, kind="embedded")
             if access.host != found.api:
                 raise LabError(
-                    f"{found.kubeconfig} leads to {access.host}, lab.json says {found.api}: `meshverdict down`"
+                    f"{found.kubeconfig} leads to {access.host}, lab.json says {found.api}; type"
+                    " `meshverdict down`"
                 )
             log.info("Cluster: the embedded lab %r, %s", found.name, access.host)
         aim.at_cluster(access)

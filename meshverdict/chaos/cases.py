@@ -106,4 +106,5 @@ def in_words(answers: list[Answer]) -> str:
     for answer in answers:
         kinds[answer.word] = kinds.get(answer.word, 0) + 1
     listed = ", ".join(f"{word} {n} times" for word, n in kinds.items())
-    return f"{'fails' if good == 0 else 'answers only sometimes'} ({listed} of {len(answers)}, within {slowest:.2f} s)"
+    verb = "fails" if good == 0 else "answers only sometimes"
+    return f"{verb} ({listed} of {len(answers)}, within {slowest:.2f} s)"

@@ -1,8 +1,9 @@
-"""The one Kubernetes client of a run, made from an explicit kubeconfig, and chaosk8s pointed at the same cluster.
+"""The one Kubernetes client of a run, from an explicit kubeconfig, and chaosk8s pointed at the same cluster.
 
-The libraries fall back silently: no kubeconfig means http://localhost, KUBECONFIG is read when ``kubernetes`` is
-imported, HTTP_PROXY takes loopback traffic elsewhere. So a run has a kubeconfig of exactly one context, everything
-that could lead elsewhere is set aside for as long as the run lasts, and chaosk8s is asked where it would go.
+The libraries fall back silently: no kubeconfig means http://localhost, KUBECONFIG is read when
+``kubernetes`` is imported, HTTP_PROXY takes loopback traffic elsewhere. So a run has a kubeconfig of
+exactly one context, everything that could lead elsewhere is set aside for as long as the run lasts, and
+chaosk8s is asked where it would go.
 """
 
 from __future__ import annotations
@@ -235,6 +236,6 @@ class Aim:
         theirs = str(create_k8s_api_client().configuration.host)
         if theirs != access.host:
             raise LabError(
-                f"chaosk8s would talk to {theirs}, not to the chosen cluster {access.host}; nothing was touched."
-                " Unset HTTP_PROXY and the KUBERNETES_ variables, then run again"
+                f"chaosk8s would talk to {theirs}, not to the chosen cluster {access.host}; nothing was"
+                " touched. Unset HTTP_PROXY and the KUBERNETES_ variables, then run again"
             )

@@ -3,8 +3,9 @@
     "controls": [{"name": "meshverdict", "provider": {"type": "python", "module": "meshverdict.chaos.control",
                   "arguments": {"baseline_s": "${baseline_s}", "load": {"rate": 60}}}}]
 
-Chaos Toolkit swallows every error of a control but InterruptExecution, so nothing else leaves this module. A run
-that is refused plays no rollbacks: they would go to whatever cluster the libraries find by themselves.
+Chaos Toolkit swallows every error of a control but InterruptExecution, so nothing else leaves this module.
+A run that is refused plays no rollbacks: they would go to whatever cluster the libraries find by
+themselves.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _refuse(stack: ExitStack, message: str, cause: BaseException) -> None:
 def after_activity_control(
     context: dict[str, Any], state: dict[str, Any] | None = None, **_arguments: Any
 ) -> None:
-    """A signal that came during one of our activities ends the run: Chaos Toolkit takes it for a failed activity.
+    """A signal during one of our activities ends the run; Chaos Toolkit takes it for a failed activity.
 
     Raises:
         InterruptExecution: It did.
@@ -127,7 +128,9 @@ def after_activity_control(
 
 
 def after_experiment_control(
-    context: dict[str, Any], state: dict[str, Any] | None = None, **_arguments: Any
+    context: dict[str, Any],  # noqa: ARG001 - the toolkit's signature
+    state: dict[str, Any] | None = None,
+    **_arguments: Any,
 ) -> None:
     """Write the run folder and the report, then let go of the lab."""
     refused, _Refused.stack = _Refused.stack, None
@@ -156,8 +159,8 @@ def _end(made: session.Session, journal: dict[str, Any]) -> None:
         # Without its folder a run was not measured, and nothing else makes `chaos run` say so.
         journal["status"] = "failed"
         log.error(  # noqa: TRY400
-            "The run folder %s could not be written (%s): free some space or set MESHVERDICT_REPORTS to a folder on"
-            " another disk, then run again",
+            "The run folder %s could not be written (%s): free some space or set MESHVERDICT_REPORTS to a"
+            " folder on another disk, then run again",
             made.folder,
             error.strerror or error,
         )

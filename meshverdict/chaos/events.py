@@ -18,7 +18,7 @@ log = logging.getLogger("chaostoolkit")
 class RunEvents(RunEventHandler):  # type: ignore[misc]
     """Writes the session's timeline; without a session it does nothing."""
 
-    def start_method(self, experiment: Any) -> None:
+    def start_method(self, experiment: Any) -> None:  # noqa: ARG002 - the toolkit's signature
         """The hypothesis was met: the method begins."""
         session = find_current()
         if session is not None and session.timeline.control_arm:
@@ -44,14 +44,14 @@ class RunEvents(RunEventHandler):  # type: ignore[misc]
         elif activity.get("name") in session.treatment.undo and session.timeline.applied is not None:
             session.timeline.removal_done()
 
-    def method_completed(self, experiment: Any, state: Any = None) -> None:
+    def method_completed(self, experiment: Any, state: Any = None) -> None:  # noqa: ARG002
         """The method is over; the treatment is still there."""
         session = find_current()
         if session is not None:
             session.timeline.method_over = True
             _picture(session)
 
-    def start_rollbacks(self, experiment: Any) -> None:
+    def start_rollbacks(self, experiment: Any) -> None:  # noqa: ARG002 - the toolkit's signature
         """The rollbacks begin."""
         session = find_current()
         if session is not None and session.timeline.control_arm:

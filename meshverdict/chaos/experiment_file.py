@@ -1,8 +1,8 @@
-"""Read an experiment as a whole before anything happens, because Chaos Toolkit accepts much that cannot be right.
+"""Read an experiment as a whole before anything happens: Chaos Toolkit accepts much that cannot be right.
 
-An undefined ``${variable}`` reaches an activity as text, a misspelt ``--var`` is ignored, ``--var seconds=5`` is a
-string, and a treatment that is not in the method leaves a run that measures nothing. All pure: an experiment is
-JSON, and only `leave_out` changes it.
+An undefined ``${variable}`` reaches an activity as text, a misspelt ``--var`` is ignored, ``--var
+seconds=5`` is a string, and a treatment that is not in the method leaves a run that measures nothing. All
+pure: an experiment is JSON, and only `leave_out` changes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from meshverdict.model.errors import UsageError
 
 EXTENSION: Final = "meshverdict"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# What takes away what another activity made: (function that makes, function that undoes, arguments they share).
+# What takes away what another activity made, by the names of the functions.
 _UNDO: Final = {
     "create_network_policy": "remove_network_policy",
     "create_custom_object": "delete_custom_object",
@@ -104,7 +104,8 @@ def treatment_of(experiment: Mapping[str, Any]) -> Treatment:
     """The treatment that the experiment's extension ``meshverdict`` names.
 
     Raises:
-        UsageError: It names an activity that is not in the method or the rollbacks, or is not a list of names.
+        UsageError: It names an activity that is not in the method or the rollbacks, or is not a list of
+        names.
     """
     extension: Mapping[str, Any] = next(
         (e for e in experiment.get("extensions") or () if e.get("name") == EXTENSION), {}

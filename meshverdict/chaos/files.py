@@ -1,7 +1,8 @@
 """Where an experiment's files are: its own folder, the data it names, and where its run is written.
 
-Chaos Toolkit does not tell a control which file it runs, so the file is asked of the ``chaos run`` command that is
-running in this process, or of ``MESHVERDICT_EXPERIMENT`` where chaoslib is used without the command.
+Chaos Toolkit does not tell a control which file it runs, so the file is asked of the ``chaos run`` command
+that is running in this process, or of ``MESHVERDICT_EXPERIMENT`` where chaoslib is used without the
+command.
 """
 
 from __future__ import annotations
@@ -115,8 +116,9 @@ def make_run_folder(reports: Path, name: str, now: datetime, *, arm: str | None,
     if free < MIN_FREE_BYTES:
         folder.rmdir()
         raise LabError(
-            f"run folder {base}: the disk is full ({free // 1_000_000} MB free, {MIN_FREE_BYTES // 1_000_000} MB are"
-            " needed); free some space, or set MESHVERDICT_REPORTS to a folder on another disk"
+            f"run folder {base}: the disk is full ({free // 1_000_000} MB free,"
+            f" {MIN_FREE_BYTES // 1_000_000} MB are needed); free some space, or set MESHVERDICT_REPORTS to a"
+            " folder on another disk"
         )
     return folder
 

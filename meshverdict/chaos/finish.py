@@ -1,5 +1,6 @@
-"""The end of a run: its folder. The journal is complete by now, so that it is written here exactly as Chaos Toolkit
-will write its own.
+"""The end of a run: its folder.
+
+The journal is complete by now, so that it is written here exactly as Chaos Toolkit will write its own.
 """
 
 from __future__ import annotations
@@ -76,10 +77,9 @@ def _version(session: Session) -> str | None:
 
 def _problems(session: Session) -> list[str]:
     """What spoils the run, beyond what the records themselves show."""
-    found = []
-    for recorder in (session.flow_log, session.samples):
-        if recorder is not None and recorder.failure is not None:
-            found.append(f"{recorder.failure}: the record is not complete")
+    found: list[str] = []
+    recorders = (session.flow_log, session.samples)
+    found += [f"{r.failure}: the record is not complete" for r in recorders if r is not None and r.failure]
     if session.load_summary is not None:
         found += [f"load record: {text}" for text in session.load_summary.missing]
     return found

@@ -1,7 +1,7 @@
 """Bring the cluster's flow log home while a run lasts: who was let through, and who was dropped.
 
-The embedded lab's log pods (`flows-<node>` in `meshverdict-system`) write Hubble's own flow JSON. A cluster without
-them has no flow log, and a run says so instead of claiming that nothing was dropped.
+The embedded lab's log pods (`flows-<node>` in `meshverdict-system`) write Hubble's own flow JSON. A cluster
+without them has no flow log, and a run says so instead of claiming that nothing was dropped.
 """
 
 from __future__ import annotations
@@ -115,14 +115,15 @@ class FlowLog:
             self.lines += 1
 
     def dropped(self, source: str, destination: str, *, start: float, end: float) -> int:
-        """Packets or connections dropped in [start, end) from and to pods whose ``namespace/workload`` begin so.
+        """Packets or connections dropped in [start, end), by the beginnings of ``namespace/workload``.
 
         Raises:
             LabError: This cluster has no flow log, so nothing can be said.
         """
         if not self.pods:
             raise LabError(
-                f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}), so dropped flows cannot be counted"
+                f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}), so dropped"
+                " flows cannot be counted"
             )
         with self._lock:
             return sum(

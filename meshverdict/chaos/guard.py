@@ -1,7 +1,8 @@
-"""What must be right before anything is touched: the treatment exists, selects somebody, and stays in the lab.
+"""What must be right before anything is touched: the treatment exists, selects somebody, stays in the lab.
 
-Chaos Toolkit takes a `spec_path` that does not exist as no specification, without a word, and a policy that selects
-nobody as a policy. And on somebody's real cluster only namespaces labelled as a lab may be acted upon.
+Chaos Toolkit takes a `spec_path` that does not exist as no specification, without a word, and a policy that
+selects nobody as a policy. And on somebody's real cluster only namespaces labelled as a lab may be acted
+upon.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def _policy(name: str, arguments: Mapping[str, Any]) -> Manifest:
     theirs = (manifest.get("metadata") or {}).get("namespace")
     if theirs and theirs != arguments.get("ns", "default"):
         raise UsageError(
-            f"activity {name!r}: the policy belongs to namespace {theirs}, `ns` says {arguments.get('ns', 'default')}"
+            f"activity {name!r}: the policy belongs to namespace {theirs},"
+            f" `ns` says {arguments.get('ns', 'default')}"
         )
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", **manifest}
 
@@ -135,8 +137,8 @@ def refuse_outside(
         if "ns" not in parameters:
             if not embedded:
                 raise UsageError(
-                    f"{place}: {activity.get('name')!r} acts on the whole cluster; on a real cluster only namespaces"
-                    " labelled meshverdict.io/lab=true are touched"
+                    f"{place}: {activity.get('name')!r} acts on the whole cluster; on a real cluster only"
+                    " namespaces labelled meshverdict.io/lab=true are touched"
                 )
             continue
         default = parameters["ns"].default
@@ -160,10 +162,11 @@ def refuse_idle(made: Iterable[Made], pods: Iterable[Mapping[str, Any]], allowed
             raise UsageError(
                 f"{item}: its namespace is not labelled meshverdict.io/lab=true, so it is not touched"
             )
+        selector = (item.manifest.get("spec") or {}).get("podSelector")
         if item.manifest.get("kind") == "NetworkPolicy" and not selected(
             item.manifest, pods, str(item.namespace)
         ):
             raise UsageError(
-                f"{item}: its podSelector {(item.manifest.get('spec') or {}).get('podSelector')!r} selects no pod of"
-                f" namespace {item.namespace}, so the treatment would do nothing; correct the selector"
+                f"{item}: its podSelector {selector!r} selects no pod of namespace {item.namespace}, so the"
+                " treatment would do nothing; correct the selector"
             )

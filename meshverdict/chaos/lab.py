@@ -1,4 +1,4 @@
-"""The embedded lab as seen from an experiment: the one that is up, or one started for this run and ended with it.
+"""The embedded lab as seen from an experiment: the one that is up, or one that lives as long as the run.
 
 Experiments must not know how the lab is made, so it is reached through what it tells every program: the file
 ``lab.json`` in the state folder, and the commands ``meshverdict up`` and ``meshverdict down``.
@@ -92,7 +92,7 @@ def state_root() -> Path:
 
 
 def _is_up(folder: Path) -> bool:
-    """Whether the lab's keeper lives: it alone holds this lock, and the kernel lets go of it however it ends."""
+    """Whether the lab's keeper lives: it holds this lock, and the kernel lets go of it however it ends."""
     try:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -253,7 +253,8 @@ def _lock(descriptor: int, name: str) -> None:
     except BlockingIOError:
         holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
         raise LabError(
-            f"lab {name!r} is used by another run, process {holder}; wait for its end, or stop it with `kill {holder}`"
+            f"lab {name!r} is used by another run, process {holder}; wait for its end, or stop it with"
+            f" `kill {holder}`"
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

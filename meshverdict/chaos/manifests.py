@@ -1,4 +1,4 @@
-"""Manifests from files into a cluster and out again; chaosk8s's own apply does not work with today's client."""
+"""Manifests from files into a cluster and out again; chaosk8s's own apply fails with today's client."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Objects:
     """Any kind of object in one cluster.
 
     Args:
-        access: The cluster.
-        scratch: A folder of this run alone; what the cluster knows is remembered there, not in the library's file
+        access: The cluster. scratch: A folder of this run alone; what the cluster knows is remembered
+        there, not in the library's file
             under /tmp, which would outlive the lab.
     """
 
@@ -86,7 +86,8 @@ class Objects:
             )
         except ResourceNotFoundError as error:
             raise LabError(
-                f"{named(manifest)}: the cluster does not know {manifest.get('apiVersion')}; install its definition first"
+                f"{named(manifest)}: the cluster does not know {manifest.get('apiVersion')}; install its"
+                " definition first"
             ) from error
 
     def exists(self, manifest: Mapping[str, Any], namespace: str | None = None) -> bool:

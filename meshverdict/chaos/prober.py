@@ -1,4 +1,4 @@
-"""Prober pods: one in each namespace that an experiment names, trying new connections for as long as a run lasts."""
+"""Prober pods: one in each namespace that is asked about, trying new connections as long as a run lasts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST_RUN_S: Final = 7200
 
 
 def pod(namespace: str, connections: Iterable[Connection]) -> dict[str, Any]:
-    """The manifest of one prober pod; it matches no selector of the lab's Services and policies but their namespaces."""
+    """The manifest of one prober pod; no Service of the lab selects it."""
     targets = json.dumps([c.as_target() for c in connections])
     return {
         "apiVersion": "v1",

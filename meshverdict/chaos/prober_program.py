@@ -1,14 +1,15 @@
-r"""What runs inside a prober pod: opens TCP connections on a clock and says when they begin and cease to succeed.
+r"""What runs inside a prober pod: opens TCP connections on a clock, and says when they cease to succeed.
 
-The text of this file is the pod's program (`python -c`), so that no image has to be built: standard library only,
-and it must run on any Python from 3.11. One argument, JSON: ``[{"to": "host:port", "every_ms": 5, "timeout_ms": 250,
-"talk": "PING\\r\\n"}]``. With ``talk``, one more connection stays open and talks on the same clock, to show what
-becomes of connections that were open before a policy.
+The text of this file is the pod's program (`python -c`), so that no image has to be built: standard library
+only, and it must run on any Python from 3.11. One argument, JSON: ``[{"to": "host:port", "every_ms": 5,
+"timeout_ms": 250, "talk": "PING\\r\\n"}]``. With ``talk``, one more connection stays open and talks on the
+same clock, to show what becomes of connections that were open before a policy.
 
-It prints JSON lines. A change is dated with the *start* of the first attempt that ended differently, so its time is
+It prints JSON lines. A change is dated with the *start* of the first attempt that ended differently, so its
+time is
 exact to one interval, however long a dropped packet takes to be given up:
 
-    {"to": ..., "state": "open" | "closed", "t": start, "why": "timeout" | "refused" | ..., "until": last start before}
+    {"to": ..., "state": "open" | "closed", "t": start, "why": "timeout" | ..., "until": start before}
     {"to": ..., "second": t, "open": n, "closed": n}
     {"to": ..., "talk": "silent" | "answered" | "ended", "t": ...}
 """
@@ -79,7 +80,7 @@ class Watch:
         self.second = int(time.time())
 
     def judge(self) -> None:
-        """Take what has ended from the head of the queue; an attempt that still runs holds back those after it."""
+        """Take what has ended from the head of the queue; one that still runs holds back the others."""
         while self.waiting and self.waiting[0][1].done():
             start, task = self.waiting.popleft()
             why = task.result()

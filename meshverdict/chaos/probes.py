@@ -1,8 +1,9 @@
 """Probes: each answers one number, or one sentence that a tolerance can match.
 
-Phase-aware probes know what must be found now: before the treatment the untreated answer, after the method the
-treated one, and in a campaign's control arm the untreated one throughout. What they find is a sentence that begins
-with "as expected", so that a journal can be read: `"tolerance": {"type": "regex", "pattern": "^as expected"}`.
+Phase-aware probes know what must be found now: before the treatment the untreated answer, after the method
+the treated one, and in a campaign's control arm the untreated one throughout. What they find is a sentence
+that begins with "as expected", so that a journal can be read: `"tolerance": {"type": "regex", "pattern":
+"^as expected"}`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def goodput(name: str | None = None, phase: str | None = None, last_s: float | N
     """Requests a second that were answered as expected and in time.
 
     Args:
-        name: Endpoint, as the locustfile names it, such as "/count/get"; a prefix such as "/count/" means all of them.
+        name: Endpoint, as the locustfile names it, such as "/count/get"; "/count/" means all that begin so.
         phase: Name of a phase; by default the one that lasts.
         last_s: Only the last so many seconds of the phase.
     """
@@ -125,7 +126,9 @@ def case_answers(case: int, treated: str = "fails", untreated: str = "answers", 
     found = cases.in_words(answers)
     good = sum(a.good for a in answers)
     right = good == len(answers) if expected == "answers" else good == 0
-    return f"{AS_EXPECTED if right else NOT_EXPECTED}case {case} {found}{'' if right else f', expected: {expected}'}"
+    if right:
+        return f"{AS_EXPECTED}case {case} {found}"
+    return f"{NOT_EXPECTED}case {case} {found}, expected: {expected}"
 
 
 def connections_as_expected(timeout: float = 5.0, required: bool = False) -> str:  # noqa: FBT001, FBT002 - JSON
@@ -154,19 +157,25 @@ def _seen(session: Session) -> list[connections.Seen]:
 
 
 def treatment_in_effect(timeout: float = 10.0) -> float | None:
-    """Milliseconds from asking for the treatment to the first new connection that it changed; None in a control arm.
+    """Milliseconds from asking for the treatment to the first new connection that it changed.
 
     Args:
         timeout: Seconds to wait for it.
+
+    Returns:
+        None in a campaign's control arm, where there is no treatment.
     """
     return _moment("applied", "in_effect", timeout)
 
 
 def treatment_gone(timeout: float = 10.0) -> float | None:
-    """Milliseconds from asking for the removal to the first new connection that is as before; None in a control arm.
+    """Milliseconds from asking for the removal to the first new connection that is as before.
 
     Args:
         timeout: Seconds to wait for it.
+
+    Returns:
+        None in a campaign's control arm, where there is no treatment.
     """
     return _moment("removed", "restored", timeout)
 
@@ -209,7 +218,7 @@ def dropped_flows(source: str, destination: str, phase: str | None = None) -> in
 
 
 def drops_as_expected(source: str, destination: str, timeout: float = 5.0) -> str:
-    """Dropped flows exactly when the treatment is there; phase-aware. Behind a proxy only flows prove a denial.
+    """Dropped flows exactly when the treatment is there: what proves a denial behind a proxy.
 
     Args:
         source: Beginning of ``namespace/workload``.
@@ -225,4 +234,5 @@ def drops_as_expected(source: str, destination: str, timeout: float = 5.0) -> st
         count = dropped_flows(source, destination)
     right = count > 0 if treated else count == 0
     expected = "some" if treated else "none"
-    return f"{AS_EXPECTED if right else NOT_EXPECTED}{count} dropped from {source} to {destination}, expected {expected}"
+    found = f"{count} dropped from {source} to {destination}, expected {expected}"
+    return (AS_EXPECTED if right else NOT_EXPECTED) + found

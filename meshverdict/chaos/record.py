@@ -52,7 +52,8 @@ def window_of(timeline: Timeline, *, phase: str | None, last_s: float | None, lo
     window = Window(math.ceil(start), math.floor(end))
     if window.end <= window.start:
         raise UsageError(
-            f"window: phase {found.name!r} has no whole second after the warm-up of {WARM_UP_S:g} s; make it longer"
+            f"window: phase {found.name!r} has no whole second after the warm-up of {WARM_UP_S:g} s; make it"
+            " longer"
         )
     return window
 
@@ -71,8 +72,8 @@ def table_covering(path: Path, window: Window) -> LoadTable:
             return load_table(record.seconds, ratio=record.header.ratio)
         if time.monotonic() > deadline:
             raise RecordError(
-                f"{path}: the record ends {window.end - newest - 1} s before the window does: the load has ended,"
-                " or its log is not readable"
+                f"{path}: the record ends {window.end - newest - 1} s before the window does: the load has"
+                " ended, or its log is not readable"
                 if newest
                 else f"{path}: no load was recorded; start one with the control's `load` or with start_load"
             )

@@ -1,4 +1,4 @@
-"""What run.json says: everything about a run that neither the journal nor the records hold. Pure but for the machine."""
+"""What run.json says: everything about a run that neither the journal nor the records hold."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _cpu_model() -> str | None:
 def treatment(timeline: Timeline, seen: Sequence[Seen]) -> dict[str, float | None]:
     """The treatment's moments: asked for, first seen to work, removal asked for, first seen to be gone.
 
-    Only connections that must change count. The first of them dates the effect: a policy that bites some pairs
-    later than others shows that in the measures of each pair.
+    Only connections that must change count. The first of them dates the effect: a policy that bites some
+    pairs later than others shows that in the measures of each pair.
     """
     changing = [s for s in seen if s.connection.untreated != s.connection.treated]
     moments: dict[str, float | None] = {"applied": timeline.applied, "in_effect": None}

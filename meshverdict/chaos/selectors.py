@@ -1,5 +1,7 @@
-"""Which pods a policy selects, by the labels alone: enough to see that a policy selects nobody, and for the table
-of endpoints that Cilium's users know. Pure; what a policy allows is the cluster's business.
+"""Which pods a policy selects, by the labels alone.
+
+Enough to see that a policy selects nobody, and for the table of endpoints that Cilium's users know. Pure;
+what a policy allows is the cluster's business.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def selected(policy: Manifest, pods: Iterable[Manifest], namespace: str) -> list
 
 
 def endpoints(pods: Iterable[Manifest], policies: Iterable[Manifest]) -> list[dict[str, Any]]:
-    """One row a pod: its labels, its address, and whether ingress and egress are enforced (any policy selects it)."""
+    """One row a pod: labels, address, whether ingress and egress are enforced (some policy selects it)."""
     pods = list(pods)
     enforced: dict[str, set[str]] = {}
     for policy in policies:

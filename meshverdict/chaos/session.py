@@ -1,8 +1,8 @@
 """The run that this process is in: what the control made, and what actions and probes may ask.
 
-Chaos Toolkit calls plain functions, so there is one session a process, made by the control and gone after it.
-Everything it owns is on two stacks: what measures is ended before the run folder is written, what the run stands
-on (lab, lock, where the libraries point) afterwards.
+Chaos Toolkit calls plain functions, so there is one session a process, made by the control and gone after
+it. Everything it owns is on two stacks: what measures is ended before the run folder is written, what the
+run stands on (lab, lock, where the libraries point) afterwards.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class Session:
         """
         if not self.namespaces:
             raise LabError(
-                f"no namespace of this cluster ({self.access.host}) is labelled meshverdict.io/lab=true, so nothing is"
-                f" touched; prepare it with `meshverdict up --context {self.access.context}`"
+                f"no namespace of this cluster ({self.access.host}) is labelled meshverdict.io/lab=true, so"
+                f" nothing is touched; prepare it with `meshverdict up --context {self.access.context}`"
             )
         guard.refuse_outside(
             self.experiment, configuration, secrets, self.namespaces, embedded=self.access.kind == "embedded"
@@ -259,6 +259,7 @@ def current() -> Session:
     if _Current.session is None:
         raise UsageError(
             "this activity needs the control: add to the experiment"
-            ' "controls": [{"name": "meshverdict", "provider": {"type": "python", "module": "meshverdict.chaos.control"}}]'
+            ' "controls": [{"name": "meshverdict", "provider":'
+            ' {"type": "python", "module": "meshverdict.chaos.control"}}]'
         )
     return _Current.session

@@ -1,4 +1,4 @@
-"""Sample what the workloads say of themselves, once a second, through the API server: overload shows there first."""
+"""Sample what the workloads say of themselves, once a second: overload shows there first."""
 
 from __future__ import annotations
 

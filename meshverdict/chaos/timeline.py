@@ -93,7 +93,8 @@ class Timeline:
     def treated(self) -> bool:
         """Whether a probe must find the treated answer now.
 
-        After the method this does not ask whether the treatment was applied: a run that forgot it must deviate.
+        After the method this does not ask whether the treatment was applied: a run that forgot it must
+        deviate.
         """
         if self.control_arm or self.removed is not None or self.rolled_back:
             return False
