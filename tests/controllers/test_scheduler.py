@@ -5,7 +5,7 @@ from pretend_views import NOW, node, pod, view
 
 from meshverdict.cluster.controllers import scheduler
 from meshverdict.cluster.controllers.changes import Emit, Update
-from meshverdict.cluster.controllers.quantity import quantity
+from meshverdict.cluster.controllers.demand import thousandths
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -161,6 +161,6 @@ def test_other_peoples_pods_are_left_alone(odd):
     ("text", "value"),
     [("250m", 0.25), ("1", 1), (2, 2), ("128Mi", 128 * 2**20), ("1e3", 1000), ("1.5k", 1500)],
 )
-def test_quantities(text, value):
+def test_demand_is_exact(text, value):
     """Suffixes of both kinds, exponents and numbers."""
-    assert quantity(text) == value
+    assert thousandths({"cpu": text}) == {"cpu": value * 1000}

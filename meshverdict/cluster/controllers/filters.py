@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from meshverdict.cluster.store import Manifest
 
+from .demand import requests
 from .meta import labels_of, matches
 from .node_fit import node_matches, tolerated, untolerated
 from .placement import Place, Placement, anti_affinity, host_ports, terms
-from .quantity import requests
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _UNSCHEDULABLE = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}

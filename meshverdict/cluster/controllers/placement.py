@@ -14,8 +14,8 @@ from meshverdict.cluster.store import Manifest
 
 from . import pods as pod_facts
 from .changes import View
+from .demand import requests, thousandths
 from .meta import controller_of, labels_of, matches, name_of, namespace_of
-from .quantity import requests, thousandths
 
 Ports = set[tuple[str, str, int]]  # protocol, address, port
 

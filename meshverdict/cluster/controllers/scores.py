@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from meshverdict.cluster.store import Manifest
 
+from .demand import requests
 from .node_fit import preference, untolerated
 from .placement import Place, Placement, terms
-from .quantity import requests
 
 ZONE = "topology.kubernetes.io/zone"
 HOSTNAME = "kubernetes.io/hostname"

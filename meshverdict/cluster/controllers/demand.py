@@ -1,32 +1,11 @@
-"""Kubernetes quantities as exact numbers: ``250m``, ``128Mi``, ``1e3``."""
+"""What pods ask of their nodes, in whole thousandths, so that sums are exact."""
 
 from __future__ import annotations
 
 from collections import Counter
-from fractions import Fraction
 
+from meshverdict.cluster.quantities import quantity
 from meshverdict.cluster.store import Manifest
-
-_SUFFIXES = {
-    **{s: Fraction(1024) ** (i + 1) for i, s in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
-    **{s: Fraction(1000) ** (i + 1) for i, s in enumerate(("k", "M", "G", "T", "P", "E"))},
-    "m": Fraction(1, 1000),
-    "u": Fraction(1, 10**6),
-    "n": Fraction(1, 10**9),
-}
-
-
-def quantity(value: str | float) -> Fraction:
-    """The number that *value* stands for.
-
-    Raises:
-        ValueError: It is not a quantity.
-    """
-    text = str(value)
-    for suffix in (text[-2:], text[-1:]):
-        if suffix in _SUFFIXES:
-            return Fraction(text[: -len(suffix)]) * _SUFFIXES[suffix]
-    return Fraction(text)
 
 
 def requests(pod: Manifest) -> Counter[str]:
