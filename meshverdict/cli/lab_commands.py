@@ -59,7 +59,9 @@ def up(options: argparse.Namespace) -> int:
 
 def describe(info: LabInfo) -> str:
     """What a person wants to know when the lab is up."""
-    lines = [f"lab {info.name!r} ready in {info.ready_s:.1f} s" if info.ready_s else f"lab {info.name!r} is up"]
+    lines = [
+        f"lab {info.name!r} ready in {info.ready_s:.1f} s" if info.ready_s else f"lab {info.name!r} is up"
+    ]
     if info.ingress:
         where = f"http://{info.ingress['host']}:{info.ingress['port']}"
         lines.append(f"  ingress   {where}   (curl -H 'Host: pippo.lan' {where}/count/get)")
@@ -123,7 +125,11 @@ def doctor(options: argparse.Namespace) -> int:
 
     findings = examine()
     if options.fix_list:
-        answer(missing_packages(findings), as_json=options.output == "json", text=" ".join(missing_packages(findings)))
+        answer(
+            missing_packages(findings),
+            as_json=options.output == "json",
+            text=" ".join(missing_packages(findings)),
+        )
     else:
         answer([f.as_dict() for f in findings], as_json=options.output == "json", text=report(findings))
     return EXIT_HOLDS if all(f.ok or not f.needed for f in findings) else EXIT_INVALID

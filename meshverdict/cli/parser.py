@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TypeAlias
 
 from meshverdict import __version__
 from meshverdict.cli import lab_commands, result_commands
 from meshverdict.cli.demo import demo
 from meshverdict.model.settings import DEFAULT_INGRESS_PORT
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name for it
 DESCRIPTION = "Do you need a service mesh? Answered with measurements."
 EPILOG = "Exit codes: 0 holds, 1 deviates or differs, 2 usage, 3 could not measure."
 
@@ -23,56 +25,126 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-Commands = argparse._SubParsersAction  # type: ignore[type-arg]  # noqa: SLF001 - argparse has no public name for it
-
-
 def _lab(commands: Commands) -> None:
     up = _command(commands, "up", lab_commands.up, "start the embedded lab; returns when everything is Ready")
     lab_settings(up)
-    up.add_argument("--manifests", action="append", default=[], metavar="DIR", help="folder or file to apply (repeatable; default: the lab of the seed)")
+    up.add_argument(
+        "--manifests",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder or file to apply (repeatable; default: the lab of the seed)",
+    )
     up.add_argument("--images", metavar="FILE", help="a YAML file with more entries for the image table")
-    up.add_argument("--port", type=int, default=DEFAULT_INGRESS_PORT, help="publish the ingress on 127.0.0.1:PORT (default %(default)s; another one if it is taken)")
-    up.add_argument("--context", metavar="NAME", help="prepare a real cluster by this kubeconfig context instead")
-    up.add_argument("--tie", type=int, metavar="FD", help="end the lab when the other end of this file descriptor closes")
-    up.add_argument("--timeout", type=float, default=60.0, metavar="S", help="how long everything may take to become Ready (default %(default)s s)")
+    up.add_argument(
+        "--port",
+        type=int,
+        default=DEFAULT_INGRESS_PORT,
+        help="publish the ingress on 127.0.0.1:PORT (default %(default)s; another one if it is taken)",
+    )
+    up.add_argument(
+        "--context", metavar="NAME", help="prepare a real cluster by this kubeconfig context instead"
+    )
+    up.add_argument(
+        "--tie", type=int, metavar="FD", help="end the lab when the other end of this file descriptor closes"
+    )
+    up.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="how long everything may take to become Ready (default %(default)s s)",
+    )
     _command(commands, "down", lab_commands.down, "stop the lab; nothing of it is left")
     status = _command(commands, "status", lab_commands.status, "what runs: the lab's settings and its pods")
     status.add_argument("-n", "--namespace", help="only the pods of this namespace")
     _command(commands, "kubeconfig", lab_commands.kubeconfig, "print the path of the lab's kubeconfig")
-    doctor = _command(commands, "doctor", lab_commands.doctor, "what this machine lacks for an embedded lab, and how to get it")
+    doctor = _command(
+        commands,
+        "doctor",
+        lab_commands.doctor,
+        "what this machine lacks for an embedded lab, and how to get it",
+    )
     doctor.add_argument("--fix-list", action="store_true", help="print only the missing Debian packages")
-    images = _command(commands, "images", lab_commands.images, "the image table: image -> command on this machine")
+    images = _command(
+        commands, "images", lab_commands.images, "the image table: image -> command on this machine"
+    )
     images.add_argument("--images", metavar="FILE", help="a YAML file with more entries")
-    run_demo = _command(commands, "demo", demo, "lab, load, policy, report: the whole thing once, in about two minutes")
+    run_demo = _command(
+        commands, "demo", demo, "lab, load, policy, report: the whole thing once, in about two minutes"
+    )
     run_demo.add_argument("--keep", action="store_true", help="leave the lab running afterwards")
-    run_demo.add_argument("--port", type=int, default=DEFAULT_INGRESS_PORT, help="publish the ingress on 127.0.0.1:PORT")
+    run_demo.add_argument(
+        "--port", type=int, default=DEFAULT_INGRESS_PORT, help="publish the ingress on 127.0.0.1:PORT"
+    )
 
 
 def _results(commands: Commands) -> None:
     report = _command(commands, "report", result_commands.report, "remake a run's report from its files")
     report.add_argument("folder", metavar="RUN", help="a run folder: reports/EXPERIMENT/TIME")
-    report.add_argument("--check", action="store_true", help="judge the run: exit 0 holds, 1 deviates, 3 could not measure")
+    report.add_argument(
+        "--check", action="store_true", help="judge the run: exit 0 holds, 1 deviates, 3 could not measure"
+    )
     compare = _command(commands, "compare", result_commands.compare, "put two runs side by side")
     compare.add_argument("a", metavar="A", help="a run folder or a Chaos Toolkit journal")
     compare.add_argument("b", metavar="B", help="the other one")
 
 
 def _command(commands: Commands, name: str, function: object, text: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG)
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG
+    )
     command.set_defaults(run=function)
     if name != "compare":
-        command.add_argument("-o", "--output", choices=("text", "json"), default="text", help="how the answer is printed")
+        command.add_argument(
+            "-o", "--output", choices=("text", "json"), default="text", help="how the answer is printed"
+        )
     else:
-        command.add_argument("-o", "--output", choices=("text", "html", "md", "json"), default="text", help="how the answer is printed (html writes a file)")
+        command.add_argument(
+            "-o",
+            "--output",
+            choices=("text", "html", "md", "json"),
+            default="text",
+            help="how the answer is printed (html writes a file)",
+        )
     command.add_argument("--name", default="default", help="name of the lab (default %(default)s)")
     return command
 
 
 def lab_settings(command: argparse.ArgumentParser) -> None:
     """The options that LabSettings is made of."""
-    command.add_argument("--zones", type=int, default=1, metavar="N", help="availability zones, one node each (default %(default)s)")
-    command.add_argument("--zone-delay", type=float, default=0.0, metavar="MS", help="one-way delay between zones in milliseconds")
-    command.add_argument("--denied", choices=("drop", "reject"), default="drop", help="what happens to a denied packet (default %(default)s)")
-    command.add_argument("--established", choices=("keep", "cut"), default="cut", help="what a new policy does to open connections (default %(default)s)")
-    command.add_argument("--network-policy", choices=("on", "off"), default="on", help="off: policies are accepted and not enforced, as under flannel")
-    command.add_argument("--sidecars", action="store_true", help="inject Envoy sidecars into the lab's namespaces")
+    command.add_argument(
+        "--zones",
+        type=int,
+        default=1,
+        metavar="N",
+        help="availability zones, one node each (default %(default)s)",
+    )
+    command.add_argument(
+        "--zone-delay",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="one-way delay between zones in milliseconds",
+    )
+    command.add_argument(
+        "--denied",
+        choices=("drop", "reject"),
+        default="drop",
+        help="what happens to a denied packet (default %(default)s)",
+    )
+    command.add_argument(
+        "--established",
+        choices=("keep", "cut"),
+        default="cut",
+        help="what a new policy does to open connections (default %(default)s)",
+    )
+    command.add_argument(
+        "--network-policy",
+        choices=("on", "off"),
+        default="on",
+        help="off: policies are accepted and not enforced, as under flannel",
+    )
+    command.add_argument(
+        "--sidecars", action="store_true", help="inject Envoy sidecars into the lab's namespaces"
+    )

@@ -97,13 +97,18 @@ class Store:
             raise ConflictError(f"{resource} {key}")
         return self._put(resource, key, obj, "MODIFIED", old)
 
-    def remove(self, resource: str, namespace: str | None, name: str) -> Manifest:
-        """Take an object away for good; returns its last state, with the deletion's revision."""
+    def remove(
+        self, resource: str, namespace: str | None, name: str, *, last: Manifest | None = None
+    ) -> Manifest:
+        """Take an object away for good; returns its last state, with the deletion's revision.
+
+        *last* is that state when it differs from what is stored (a finalizer taken off, a deletion time).
+        """
         key = (namespace or "", name)
         old = self._objects.get(resource, {}).pop(key, None)
         if old is None:
             raise NotFoundError(f"{resource} {key}")
-        return self._record(resource, old, "DELETED", old)
+        return self._record(resource, last or old, "DELETED", old)
 
     def since(self, revision: int) -> Iterator[Event]:
         """The changes after *revision*, oldest first.

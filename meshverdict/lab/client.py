@@ -46,6 +46,10 @@ class ApiClient:
                 loaded: dict[str, Any] = json.load(answer)
                 return loaded
         except urllib.error.HTTPError as error:
-            raise LabError(f"the lab's API answered {error.code} to GET {path}: {error.read(500).decode(errors='replace')}") from error
+            raise LabError(
+                f"the lab's API answered {error.code} to GET {path}: {error.read(500).decode(errors='replace')}"
+            ) from error
         except (urllib.error.URLError, TimeoutError) as error:
-            raise LabError(f"the lab's API at {self.server} does not answer ({error}); see `meshverdict status`") from error
+            raise LabError(
+                f"the lab's API at {self.server} does not answer ({error}); see `meshverdict status`"
+            ) from error

@@ -52,7 +52,10 @@ def load(paths: Iterable[Path]) -> list[dict[str, Any]]:
 def as_applied(obj: dict[str, Any]) -> dict[str, Any]:
     """The object with kubectl's note of what was applied, so that a later `kubectl apply` is a clean update."""
     metadata = dict(obj.get("metadata") or {})
-    bare = {**metadata, "annotations": {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED}}
+    bare = {
+        **metadata,
+        "annotations": {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED},
+    }
     note = json.dumps({**obj, "metadata": bare}, separators=(",", ":"), sort_keys=True) + "\n"
     metadata["annotations"] = {**bare["annotations"], LAST_APPLIED: note}
     return {**obj, "metadata": metadata}
@@ -70,7 +73,9 @@ def _objects(file: Path) -> Iterator[dict[str, Any]]:
             continue
         where = f"{file}, document {number}"
         if not isinstance(document, dict):
-            raise UsageError(f"{where}: a Kubernetes object is a mapping, this is a {type(document).__name__}")
+            raise UsageError(
+                f"{where}: a Kubernetes object is a mapping, this is a {type(document).__name__}"
+            )
         if document.get("kind") == "List":
             yield from document.get("items") or ()
             continue

@@ -62,4 +62,6 @@ def render(pods: Iterable[dict[str, Any]], now: datetime) -> str:
     """The table as text, columns three blanks apart as kubectl does."""
     lines = [HEADINGS, *rows(pods, now)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-    return "\n".join("   ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "   ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -56,7 +56,9 @@ class LabInfo:
     def from_dict(cls, values: dict[str, Any]) -> LabInfo:
         """Read lab.json; unknown keys are ignored, an unknown format is refused."""
         if values.get("format") != "lab/1":
-            raise LabError(f"lab.json has format {values.get('format')!r}, this version reads lab/1: run `meshverdict down`")
+            raise LabError(
+                f"lab.json has format {values.get('format')!r}, this version reads lab/1: run `meshverdict down`"
+            )
         known = {k: v for k, v in values.items() if k in cls.__dataclass_fields__}
         known["settings"] = LabSettings.from_dict(known["settings"])
         known["manifests"] = tuple(known.get("manifests") or ())
@@ -98,7 +100,9 @@ class StateFolder:
                 f"state folder {self.path}: {error.strerror}; set XDG_STATE_HOME to a folder you own"
             ) from error
         if self.path.stat().st_uid != os.geteuid():
-            raise LabError(f"state folder {self.path} belongs to another user; set XDG_STATE_HOME to one of yours")
+            raise LabError(
+                f"state folder {self.path} belongs to another user; set XDG_STATE_HOME to one of yours"
+            )
 
     def lock(self) -> int | None:
         """Take the lock of a running lab; returns its file descriptor, None if somebody holds it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -55,10 +56,8 @@ def stop(state: StateFolder, timeout: float) -> bool:
         state.forget()
         return False
     for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself in between
             os.kill(pid, number)
-        except ProcessLookupError:
-            pass  # it ended by itself in between
         if state.wait_stopped(patience):
             state.forget()
             return True
@@ -88,7 +87,9 @@ def _differences(there: LabSettings, asked: LabSettings) -> str:
 def _refuse_unfit(settings: LabSettings) -> None:
     found = obstacles(examine(), settings)
     if found:
-        raise LabError("this machine cannot run the embedded lab yet:\n" + "\n".join(f"  - {o}" for o in found))
+        raise LabError(
+            "this machine cannot run the embedded lab yet:\n" + "\n".join(f"  - {o}" for o in found)
+        )
 
 
 def _start_keeper(options: UpOptions, state: StateFolder) -> subprocess.Popen[str]:

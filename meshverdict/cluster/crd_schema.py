@@ -1,0 +1,220 @@
+"""A CustomResourceDefinition's own schema: pruning, defaults, and Kubernetes' messages for what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from meshverdict.cluster.errors import OMITTED, FieldError, bad, required, unsupported
+from meshverdict.cluster.schema import Node, definitions
+from meshverdict.cluster.store import Manifest
+
+Schema = dict[str, Any]
+_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
+_JSON: Final[dict[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+}
+
+
+def node_of(schema: Schema) -> Node:
+    """The schema of one version as a `Node`; metadata is Kubernetes' own."""
+    root = _node(schema)
+    root.type = "object"
+    root.fields = {
+        **root.fields,
+        "apiVersion": Node("any"),
+        "kind": Node("any"),
+        "metadata": definitions().node(_META),
+    }
+    return root
+
+
+def _node(schema: Schema) -> Node:
+    preserve = bool(schema.get(_PRESERVE))
+    kind = schema.get("type")
+    if kind == "object" and schema.get("properties"):
+        fields = {key: _node(value) for key, value in schema["properties"].items()}
+        node = Node("object", fields=fields, preserve=preserve)
+    elif kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        node = Node("map", item=_node(schema["additionalProperties"]))
+    elif kind == "object" and not preserve and not schema.get("additionalProperties"):
+        node = Node("object")
+    elif kind == "array":
+        node = Node("array", item=_node(schema.get("items") or {}))
+        node.list_type = schema.get("x-kubernetes-list-type", "atomic")
+        node.list_keys = tuple(schema.get("x-kubernetes-list-map-keys", ()))
+    else:
+        node = Node("any", preserve=preserve)
+    node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
+    return node
+
+
+def prune(value: Any, node: Node, path: str, problems: list[str]) -> Any:
+    """*value* without unknown fields; they are named in *problems*."""
+    if isinstance(value, dict) and node.type == "object":
+        out = {}
+        for key, item in value.items():
+            child = node.fields.get(key)
+            place = f"{path}.{key}" if path else key
+            if child is None and not node.preserve:
+                problems.append(f'unknown field "{place}"')
+            else:
+                out[key] = prune(item, child, place, problems) if child is not None else item
+        return out
+    if isinstance(value, dict) and node.type == "map" and node.item is not None:
+        return {k: prune(v, node.item, f"{path}.{k}", problems) for k, v in value.items()}
+    if isinstance(value, list) and node.type == "array" and node.item is not None:
+        item = node.item
+        return [prune(v, item, f"{path}[{i}]", problems) for i, v in enumerate(value)]
+    return value
+
+
+def fill(value: Any, schema: Schema) -> None:
+    """Fill in defaults, in place; a null that may not be one gives way to its default."""
+    if isinstance(value, dict):
+        for key, child in (schema.get("properties") or {}).items():
+            if "default" in child and (
+                key not in value or (value[key] is None and not child.get("nullable"))
+            ):
+                value[key] = copy.deepcopy(child["default"])
+            if key in value:
+                fill(value[key], child)
+        extra = schema.get("additionalProperties")
+        if isinstance(extra, dict):
+            for item in value.values():
+                fill(item, extra)
+    elif isinstance(value, list):
+        for item in value:
+            fill(item, schema.get("items") or {})
+
+
+def check(obj: Manifest, schema: Schema) -> list[FieldError]:
+    """What the schema refuses in an object."""
+    root = {k: v for k, v in obj.items() if k not in {"apiVersion", "kind", "metadata"}}
+    trimmed = {
+        **schema,
+        "properties": {
+            k: v
+            for k, v in (schema.get("properties") or {}).items()
+            if k not in {"apiVersion", "kind", "metadata"}
+        },
+    }
+    errors = list(_check(root, trimmed, ""))
+    order = sorted(errors, key=lambda error: error.type == "FieldValueNotSupported")
+    blocking = {"FieldValueRequired", "FieldValueTypeInvalid", "FieldValueNotSupported"}
+    if any(error.type in blocking for error in errors):
+        order.append(FieldError("FieldValueInvalid", "<nil>", OMITTED, None))
+    return order
+
+
+def _check(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
+    shown = path or "<nil>"
+    if value is None:
+        if not schema.get("nullable") and schema.get("type"):
+            text = f'{path} in body must be of type {schema["type"]}: "null"'
+            yield FieldError("FieldValueTypeInvalid", shown, text, "null")
+        return
+    kind = schema.get("type")
+    if schema.get("x-kubernetes-int-or-string"):
+        kind = "integer" if isinstance(value, int) and not isinstance(value, bool) else "string"
+    if kind and not _is(value, kind):
+        name = _type_name(value)
+        text = f'{path} in body must be of type {kind}: "{name}"'
+        yield FieldError("FieldValueTypeInvalid", shown, text, name)
+        return
+    yield from _scalar(value, schema, path)
+    if isinstance(value, dict):
+        yield from _object(value, schema, path)
+    elif isinstance(value, list):
+        yield from _array(value, schema, path)
+
+
+def _is(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _JSON.get(kind, (object,)))
+
+
+def _type_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    for name in ("string", "integer", "number", "object", "array"):
+        if isinstance(value, _JSON[name]):
+            return name
+    return "null"
+
+
+def _scalar(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
+    if "enum" in schema and value not in schema["enum"]:
+        yield unsupported(
+            path, value, [str(v) if isinstance(v, str) else json.dumps(v) for v in schema["enum"]]
+        )
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield from _number(value, schema, path)
+    if not isinstance(value, str):
+        return
+    if "maxLength" in schema and len(value) > schema["maxLength"]:
+        limit = schema["maxLength"]
+        yield FieldError("FieldValueTooLong", path, f"may not be more than {limit} bytes")
+    if len(value) < schema.get("minLength", 0):
+        text = f"{path} in body should be at least {schema['minLength']} chars long"
+        yield bad(path, value, text)
+    pattern = schema.get("pattern")
+    if pattern and not _matches(pattern, value):
+        yield bad(path, value, f"{path} in body should match '{pattern}'")
+
+
+def _matches(pattern: str, value: str) -> bool:
+    try:
+        return re.search(pattern, value) is not None
+    except re.error:
+        return True  # Go's syntax, not Python's; such a pattern is named when the definition is created
+
+
+def _number(value: float, schema: Schema, path: str) -> Iterator[FieldError]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and (value <= low if schema.get("exclusiveMinimum") else value < low):
+        words = "greater than" if schema.get("exclusiveMinimum") else "greater than or equal to"
+        yield bad(path, value, f"{path} in body should be {words} {low}")
+    if high is not None and (value >= high if schema.get("exclusiveMaximum") else value > high):
+        words = "less than" if schema.get("exclusiveMaximum") else "less than or equal to"
+        yield bad(path, value, f"{path} in body should be {words} {high}")
+    if (step := schema.get("multipleOf")) and value % step:
+        yield bad(path, value, f"{path} in body should be a multiple of {step}")
+
+
+def _object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[FieldError]:
+    for name in schema.get("required") or ():
+        if name not in value:
+            yield required(f"{path}.{name}" if path else name)
+    properties = schema.get("properties") or {}
+    for key in sorted(value):
+        place = f"{path}.{key}" if path else key
+        if key in properties:
+            yield from _check(value[key], properties[key], place)
+        elif isinstance(schema.get("additionalProperties"), dict):
+            yield from _check(value[key], schema["additionalProperties"], place)
+    if len(value) > schema.get("maxProperties", len(value)):
+        limit = schema["maxProperties"]
+        yield FieldError("FieldValueTooMany", path, f"must have at most {limit} items", len(value))
+
+
+def _array(value: list[Any], schema: Schema, path: str) -> Iterator[FieldError]:
+    if len(value) > schema.get("maxItems", len(value)):
+        limit = schema["maxItems"]
+        yield FieldError("FieldValueTooMany", path, f"must have at most {limit} items", len(value))
+    if len(value) < schema.get("minItems", 0):
+        yield bad(path, len(value), f"{path} in body should have at least {schema['minItems']} items")
+    for index, item in enumerate(value):
+        yield from _check(item, schema.get("items") or {}, f"{path}[{index}]")

@@ -1,0 +1,190 @@
+"""The supervisor: the first process of the world, where store, API, controllers and runtime meet.
+
+bootstrap objects -> runtime (networks, firewall, kubelet) -> controllers -> API -> manifests -> Ready
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshverdict.cluster.controllers.registry import controllers
+from meshverdict.cluster.objects import Objects
+from meshverdict.cluster.reconcile import Reconciler
+from meshverdict.cluster.store import Store
+from meshverdict.lab.bootstrap import apply_all, create_cluster, create_system
+from meshverdict.lab.manifests import load
+from meshverdict.lab.readiness import wait_ingress, wait_pods
+from meshverdict.lab.state import LabInfo
+from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, LabError, MeshverdictError
+from meshverdict.model.settings import DEFAULT_INGRESS_PORT
+from meshverdict.runtime import relay
+from meshverdict.runtime.images import ImageTable
+from meshverdict.runtime.runtime import PUBLISH_ANNOTATION, Publisher, Runtime, RuntimeOptions
+from meshverdict.runtime.topology import nodes
+
+if TYPE_CHECKING:
+    from meshverdict.lab.keeper import Plan, Teller
+    from meshverdict.runtime.keeper import WorldHandle
+    from meshverdict.runtime.relay import RelayClient
+
+INGRESS_TIMEOUT_S = 10.0
+log = logging.getLogger(__name__)
+
+
+def supervise(world: WorldHandle, plan: Plan, tell: Teller) -> int:
+    """Run the lab until it is told to end; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    unwanted = [world.sockets["api"], world.spawner, world.keeper]
+    front = relay.start({"ingress": world.sockets["ingress"]}, unwanted)
+    try:
+        return asyncio.run(_Supervisor(world, plan, tell, front).run())
+    except MeshverdictError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message says it all, and a person reads this log
+        tell.failed(error)
+        return error.exit_code
+
+
+@dataclass(slots=True)
+class _Supervisor:
+    world: WorldHandle
+    plan: Plan
+    tell: Teller
+    front: RelayClient
+
+    async def run(self) -> int:
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._watch(ended)
+        async with AsyncExitStack() as stack:
+            starting = asyncio.create_task(self._start(stack, ended))
+            both: list[asyncio.Future[Any]] = [starting, ended]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                raise_early(ended.result())
+                return ended.result()
+            starting.result()
+            return await ended
+
+    def _watch(self, ended: asyncio.Future[int]) -> None:
+        """End on SIGTERM in good order."""
+
+        def end(status: int) -> None:
+            if not ended.done():
+                ended.set_result(status)
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end, EXIT_HOLDS)
+        relay_process = os.pidfd_open(self.front.pid)
+
+        def relay_ended() -> None:
+            loop.remove_reader(relay_process)
+            os.close(relay_process)
+            log.error("the relay has ended, and with it the lab")
+            end(EXIT_INVALID)
+
+        loop.add_reader(relay_process, relay_ended)
+
+    async def _start(self, stack: AsyncExitStack, ended: asyncio.Future[int]) -> None:
+        """Bring everything up; what was started is given back by *stack*."""
+        from meshverdict.lab.api import Api  # noqa: PLC0415 - its imports are heavy; the fork above must stay small
+
+        options = self.plan.options
+        manifests = load(options.manifest_paths())
+        images = ImageTable()
+        if options.images:
+            images = images.merged(Path(options.images))
+        lab_nodes = nodes(options.settings.zones)
+        # Higher than any revision of a lab before: old resourceVersions then get 410, as they should.
+        objects = Objects(Store(first_revision=int(time.time())))
+        api = Api(objects, self.plan, self.world)
+        create_cluster(objects, lab_nodes)
+
+        def lost() -> None:
+            log.error("the spawner has ended, and with it the lab")
+            if not ended.done():
+                ended.set_result(EXIT_INVALID)
+
+        runtime = await Runtime.start(
+            self.world,
+            objects,
+            RuntimeOptions(
+                settings=options.settings,
+                logs=self.plan.state.logs / "pods",
+                images=images,
+                token=api.pod_token,
+                on_lost=lost,
+            ),
+        )
+        stack.push_async_callback(runtime.stop)
+        reconciler = Reconciler(
+            objects, controllers(api.root_ca), resources=[k.resource for k in objects.kinds.all()]
+        )
+        await reconciler.start()
+        stack.push_async_callback(reconciler.stop)
+        await api.start(runtime)
+        stack.push_async_callback(api.stop)
+        await reconciler.wait_idle()
+        create_system(objects, lab_nodes)
+        publisher = Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
+        stack.callback(publisher.stop)
+        apply_all(objects, manifests)
+        self.tell.progress(f"{len(manifests)} objects applied, waiting for the pods")
+        count = await wait_pods(objects.store, options.ready_timeout_s)
+        published = published_service(objects)
+        if published is not None:
+            await wait_ingress(published, ingress_hosts(objects), INGRESS_TIMEOUT_S)
+        log.info("%d pods Ready", count)
+        self._announce(api, published is not None)
+
+    def _announce(self, api: Any, published: bool) -> None:  # noqa: FBT001
+        plan = self.plan
+        info = LabInfo(
+            name=plan.options.name,
+            pid=plan.keeper_pid,
+            kubeconfig=str(plan.state.kubeconfig),
+            api=api.url,
+            settings=plan.options.settings,
+            started=plan.started,
+            ingress={"host": "127.0.0.1", "port": plan.ingress_port} if published else None,
+            ready_s=round(time.time() - plan.started, 3),
+            manifests=plan.options.manifests,
+            images=plan.options.images,
+        )
+        plan.state.write_info(info)
+        self.tell.ready(info.as_dict())
+
+
+def raise_early(status: int) -> None:
+    """A lab that ends while it starts did not come up, unless it was asked to end."""
+    if status != EXIT_HOLDS:
+        raise LabError("a part of the lab ended while it started; see the keeper's log in the state folder")
+
+
+def published_service(objects: Objects) -> tuple[str, int] | None:
+    """ClusterIP and port of the Service that is published on this machine."""
+    for service in objects.list("services"):
+        if PUBLISH_ANNOTATION in (service["metadata"].get("annotations") or {}):
+            return service["spec"]["clusterIP"], service["spec"]["ports"][0]["port"]
+    return None
+
+
+def ingress_hosts(objects: Objects) -> list[str]:
+    """The hosts that Ingress objects name."""
+    return sorted(
+        {
+            rule["host"]
+            for ingress in objects.list("ingresses.networking.k8s.io")
+            for rule in ingress["spec"].get("rules") or ()
+            if rule.get("host")
+        }
+    )
