@@ -27,7 +27,7 @@ def scripts(monkeypatch):
 
 
 def test_packages_are_the_ones_that_doctor_asks_for(scripts):
-    """Whatever Debian package `meshverdict doctor` could miss, the set-up brings; nftables has its library."""
+    """Whatever Debian package `meshverdict doctor` can miss, the set-up brings (nftables: its library)."""
     from meshverdict.lab.doctor import examine  # noqa: PLC0415
 
     debian, _ = scripts
