@@ -1,0 +1,127 @@
+"""Runs turned into pairs, and pairs into log ratios: one number per pair and metric, nothing per request."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from meshverdict.analysis.cases import Case, cases
+from meshverdict.analysis.load_table import OK, LoadTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from meshverdict.analysis.campaign import Arm
+    from meshverdict.analysis.windows import Window
+
+P50: Final = "p50"
+P99: Final = "p99"
+IQR: Final = "spread (p75 - p25)"
+TAIL: Final = "tail ratio (p99 / p50)"
+GOODPUT: Final = "goodput"
+ERRORS: Final = "error share"
+METRICS: Final = (P50, P99, IQR, TAIL, GOODPUT, ERRORS)
+
+
+@dataclass(frozen=True, slots=True)
+class PairRun:
+    """One run of a campaign as far as the statistics need it.
+
+    Attributes:
+        pair: Number of its pair.
+        arm: With or without the treatment.
+        invalid: Why it must not be used, in words; empty when it may be.
+        measures: Logarithm of each metric, by name (``case-1 p50``).
+        origin: Its run folder.
+    """
+
+    pair: int
+    arm: Arm
+    invalid: tuple[str, ...]
+    measures: Mapping[str, float]
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The usable pairs of a campaign.
+
+    Attributes:
+        pairs: Their numbers, in order.
+        differences: Log ratio treatment / control per pair, by metric; only metrics that every pair has.
+        control: Log values of the control arm, by metric, in the order of the pairs.
+        treatment: The same of the treatment arm.
+        left_out: Pairs and metrics that could not be used, with the reason.
+    """
+
+    pairs: tuple[int, ...]
+    differences: Mapping[str, tuple[float, ...]]
+    control: Mapping[str, tuple[float, ...]]
+    treatment: Mapping[str, tuple[float, ...]]
+    left_out: tuple[str, ...]
+
+
+def measures(table: LoadTable, windows: Sequence[Window]) -> dict[str, float]:
+    """Logarithms of all metrics of one run, by case, over the given windows together."""
+    found: dict[str, float] = {}
+    seconds = sum(window.seconds for window in windows)
+    for case in cases(table.names):
+        found |= {f"{case.key} {name}": value for name, value in _case(table, case, windows, seconds).items()}
+    return found
+
+
+def _case(table: LoadTable, case: Case, windows: Sequence[Window], seconds: float) -> dict[str, float]:
+    rows = table.rows(start=math.inf)
+    for window in windows:
+        rows |= table.rows(start=window.start, end=window.end, names=case.names)
+    good = rows & table.rows(outcomes=(OK,))
+    requests, ok = int(table.n[rows].sum()), int(table.n[good].sum())
+    if not requests or not seconds:
+        return {}
+    # Half a request is added to each side, so that a run without errors has a logarithm too (F. J. Anscombe,
+    # On estimating binomial response relations, 1956).
+    found = {
+        ERRORS: math.log((requests - ok + 0.5) / (requests + 1)),
+        GOODPUT: math.log((ok + 0.5) / seconds),
+    }
+    p25, p50, p75, p99 = table.quantiles_ms(good, (0.25, 0.5, 0.75, 0.99))
+    if p25 is not None and p50 is not None and p75 is not None and p99 is not None:
+        found |= {P50: math.log(p50), P99: math.log(p99), TAIL: math.log(p99 / p50)}
+        if p75 > p25:
+            found[IQR] = math.log(p75 - p25)
+    return found
+
+
+def pair_up(runs: Sequence[PairRun]) -> Paired:
+    """Match the runs of each pair; a pair counts when both its arms are there and usable.
+
+    Of several usable runs of one slot (a campaign that was resumed) the last one counts.
+    """
+    by_slot: dict[tuple[int, str], PairRun] = {}
+    left_out: list[str] = []
+    for run in runs:
+        if run.invalid:
+            left_out.append(f"pair {run.pair}, {run.arm}: {run.invalid[0]}")
+        else:
+            by_slot[run.pair, run.arm] = run
+    numbers = sorted({run.pair for run in runs})
+    whole = [n for n in numbers if (n, "treatment") in by_slot and (n, "control") in by_slot]
+    left_out += [
+        f"pair {n}: one arm is missing" for n in numbers if n not in whole and not _explained(n, left_out)
+    ]
+    both = [(by_slot[n, "control"].measures, by_slot[n, "treatment"].measures) for n in whole]
+    names = list(dict.fromkeys(name for control, treatment in both for name in (*control, *treatment)))
+    common = [name for name in names if all(name in c and name in t for c, t in both)]
+    left_out += [f"{name}: some run has none" for name in names if name not in common]
+    return Paired(
+        pairs=tuple(whole),
+        differences={name: tuple(t[name] - c[name] for c, t in both) for name in common},
+        control={name: tuple(c[name] for c, _ in both) for name in common},
+        treatment={name: tuple(t[name] for _, t in both) for name in common},
+        left_out=tuple(left_out),
+    )
+
+
+def _explained(pair: int, reasons: Sequence[str]) -> bool:
+    return any(reason.startswith(f"pair {pair},") for reason in reasons)
