@@ -20,19 +20,20 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from meshverdict.load.outcomes import judge
 from meshverdict.load.share import Share
-from meshverdict.load.tally import Tally
-from meshverdict.load.writer import Discard, RecordWriter, Target, open_writer
+from meshverdict.load.tally import Tally, seconds
+from meshverdict.load.writer import Discard, Target, open_writer
 from meshverdict.model.errors import MeshverdictError
 from meshverdict.model.histogram import RATIO
 from meshverdict.model.record import CLOSED, GeneratorSecond, Header, Line
 from meshverdict.model.record_reader import RecordReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from meshverdict.model.record import Reason
 
 log = logging.getLogger("meshverdict.load")
+EVENTS: Any = events
 LINES_KEY = "meshverdict_lines"
 
 
@@ -64,35 +65,35 @@ class Recorder:
     Attributes:
         target: Where lines go.
         share: Which worker of how many this process is.
-        running: Whether a header was written and no end yet.
+        crashed: Set when the generator broke down.
+        open_header: What the header says of an open loop; answers None for a closed one.
     """
 
     def __init__(self) -> None:
         self.target: Target = Discard()
         self.share = Share()
-        self.running = False
-        self.stopped_early = False
-        self.open_loop: Header | None = None
-        self._writer: RecordWriter | None = None
-        self._tally = Tally(0)
+        self.crashed = False
+        self.open_header: Callable[[Any], dict[str, Any] | None] = lambda _environment: None
+        self._began: float | None = None
+        self._tally: Tally | None = None
         self._deadline_ms: float | None = None
         self._flusher: gevent.Greenlet | None = None
+        self._second = 0
         self._environment: Any = None
-        self._fatal = False
+        self._broken = False
 
     def configure(self, environment: Any) -> None:
         """Take the options, once Locust has parsed them and made its runner."""
         self._environment = environment
         options = environment.parsed_options
         if isinstance(environment.runner, WorkerRunner):
-            self.target = Relay()
             return
-        where = getattr(options, "record", None)
-        alone = isinstance(environment.runner, LocalRunner)
-        self.share = Share.parse(getattr(options, "share", None), os.environ)
-        if where:
-            self._writer = open_writer(where, w=self.share.index if alone and self.share.of > 1 else None)
-            self.target = self._writer
+        self.share = Share.parse(options.share, os.environ)
+        if options.record:
+            alone = isinstance(environment.runner, LocalRunner)
+            self.target = open_writer(
+                options.record, w=self.share.index if alone and self.share.of > 1 else None
+            )
 
     @property
     def recording(self) -> bool:
@@ -102,13 +103,14 @@ class Recorder:
     def header(self, environment: Any, **given: Any) -> Header:
         """The header of a run that starts now; *given* overrides what a closed loop says."""
         options = environment.parsed_options
+        master = isinstance(environment.runner, MasterRunner)
         values: dict[str, Any] = {
             "start": round(time.time(), 3),
             "seed": None,
             "arrivals": CLOSED,
             "rate": None,
             "deadline_ms": options.deadline,
-            "workers": self.workers(environment),
+            "workers": int(environment.runner.worker_count) if master else self.share.of,
             "locustfile": str(options.locustfile),
             "host": str(environment.host or next((c.host for c in environment.user_classes if c.host), "")),
             "ratio": RATIO,
@@ -116,81 +118,78 @@ class Recorder:
         }
         return Header(**(values | given))
 
-    def workers(self, environment: Any) -> int:
-        """How many processes share the load."""
-        if isinstance(environment.runner, MasterRunner):
-            return int(environment.runner.worker_count)
-        return self.share.of
-
     def begin(self, header: Header) -> None:
         """Start the record of a run."""
-        self.running, self.stopped_early = True, False
-        self.guard(lambda: self.target.begin(header))
+        self._began, self.crashed = time.monotonic(), False
+        self._guard(lambda: self.target.begin(header))
 
     def write(self, lines: Iterable[Line]) -> None:
         """Write lines of the running record."""
-        self.guard(lambda: self.target.write(lines))
+        self._guard(lambda: self.target.write(lines))
 
-    def end(self, reason: Reason) -> None:
+    def end(self) -> None:
         """Finish the record of the run; a second call does nothing."""
-        if self.running:
-            self.running = False
-            self.guard(lambda: self.target.end(time.time(), reason))
+        if self._began is None:
+            return
+        run_time = self._environment.parsed_options.run_time
+        whole = bool(run_time) and time.monotonic() - self._began >= float(run_time) - 1.0
+        reason: Reason = "crashed" if self.crashed else "done" if whole else "stopped"
+        self._began = None
+        self._guard(lambda: self.target.end(time.time(), reason))
 
-    def guard(self, action: Any) -> None:
+    def _guard(self, action: Callable[[], None]) -> None:
         """Do *action*; a record that cannot be written ends the run with an error, once."""
-        if self._fatal:
+        if self._broken:
             return
         try:
             action()
         except MeshverdictError as error:
-            self._fatal = True
-            log.error("%s: the run is stopped, for without its record it proves nothing", error)  # noqa: TRY400
-            self._environment.process_exit_code = error.exit_code
-            gevent.spawn(self._environment.runner.quit)
+            self._broken = True
+            refuse(self._environment, error)
 
     # --- a closed loop, told by Locust's own events ---
 
     def begin_closed(self, environment: Any) -> None:
         """Start to record users that wait for answers."""
-        self._tally = Tally(self.share.index)
+        self._tally = Tally()
         self._deadline_ms = environment.parsed_options.deadline
         self.begin(self.header(environment))
         self._flusher = gevent.spawn(self._flush_each_second)
 
-    def end_closed(self, reason: Reason) -> None:
-        """Write what is left of the last second, and the end."""
-        if self._flusher is None:
-            return
-        self._flusher.kill()
-        self._flusher = None
-        self._flush(int(time.time()), 1.0)
-        self.end(reason)
+    def end_closed(self) -> None:
+        """Write what is left of the last second."""
+        if self._flusher is not None:
+            self._flusher.kill()
+            self._flusher = None
+            self._flush(max(self._second, int(time.time())), 0.0)
+            self._tally = None
 
     def count(
-        self, name: str, response_time: float | None, response: Any, error: BaseException | None
+        self, method: str, name: str, milliseconds: float | None, response: Any, error: BaseException | None
     ) -> None:
         """Take one request of a closed loop."""
-        if self._flusher is None:
+        if self._tally is None:
             return
         status = int(getattr(response, "status_code", 0) or 0)
-        latency = response_time or 0.0
+        latency = milliseconds or 0.0
         outcome = judge(status, error, latency, self._deadline_ms)
-        self._tally.add(name, outcome, status or (200 if error is None else 0), latency * 1000.0)
+        known = status or (200 if error is None else 0)
+        self._tally.add(name, outcome, known, latency * 1000.0, method=method)
 
     def _flush_each_second(self) -> None:
-        second, cpu = int(time.time()), time.process_time()
-        began = time.monotonic()
+        self._second, cpu, began = int(time.time()), time.process_time(), time.monotonic()
         while True:
-            gevent.sleep(second + 1 - time.time())
+            gevent.sleep(max(0.01, self._second + 1 - time.time()))
+            if time.time() < self._second + 1:
+                continue  # the wall clock went back
             now, used = time.monotonic(), time.process_time()
-            self._flush(second, (used - cpu) / max(now - began, 1e-3))
+            self._flush(self._second, (used - cpu) / max(now - began, 1e-3))
             cpu, began = used, now
-            # The steady second: a wall clock that steps back must not make a second twice.
-            second = max(second + 1, int(time.time()))
+            self._second = int(time.time())
 
     def _flush(self, second: int, cpu: float) -> None:
-        lines = self._tally.take(second)
+        assert self._tally is not None  # noqa: S101  # only called while a closed loop is recorded
+        lines = seconds(self._tally.take(), second, self.share.index)
         done = sum(line.n for line in lines)
         users = int(getattr(self._environment.runner, "user_count", 0))
         generator = GeneratorSecond(
@@ -206,6 +205,13 @@ class Recorder:
             priority="normal",
         )
         self.write([*lines, generator])
+
+
+def refuse(environment: Any, error: MeshverdictError) -> None:
+    """A run that cannot go on: end it, with the reason in the log and in the exit code."""
+    log.error("%s", error)
+    environment.process_exit_code = error.exit_code
+    gevent.spawn(environment.runner.quit if environment.web_ui is None else environment.runner.stop)
 
 
 RECORDER = Recorder()
@@ -249,41 +255,47 @@ def _init(environment: Any, **_: Any) -> None:
 
 def _test_start(environment: Any, **_: Any) -> None:
     global _ARRIVED  # noqa: PLW0603  # one run after the other in the same web UI
-    if isinstance(environment.runner, WorkerRunner):
-        shares = getattr(environment.parsed_options, "meshverdict_shares", {})
-        index = shares.get(environment.runner.client_id, environment.runner.worker_index)
-        RECORDER.share = Share(int(index), max(len(shares), int(index) + 1))
-    if isinstance(environment.runner, MasterRunner):
-        runner = environment.runner
+    runner, options = environment.runner, environment.parsed_options
+    try:
+        given = RECORDER.open_header(environment)
+    except MeshverdictError as error:
+        refuse(environment, error)
+        return
+    if isinstance(runner, WorkerRunner):
+        shares = options.meshverdict_shares
+        RECORDER.share = Share(shares.get(runner.client_id, 0), len(shares))
+        RECORDER.target = Relay() if options.record else Discard()
+    elif isinstance(runner, MasterRunner):
         ready = runner.clients.ready + runner.clients.running + runner.clients.spawning
-        environment.parsed_options.meshverdict_shares = {c.id: i for i, c in enumerate(ready)}
+        options.meshverdict_shares = {client.id: index for index, client in enumerate(ready)}
+        options.meshverdict_run_time = options.run_time
+        header = RECORDER.header(environment, **(given or {}))
         _ARRIVED = RecordReader()
-        header = RECORDER.open_loop or RECORDER.header(environment)
         _ARRIVED.header = header
         RECORDER.begin(header)
-    elif RECORDER.open_loop is None and RECORDER.recording:
+        return
+    if given is not None:
+        RECORDER.begin(RECORDER.header(environment, **given))
+    elif RECORDER.recording:
         RECORDER.begin_closed(environment)
 
 
 def _request(
-    name: str, response_time: float | None, response: Any = None, exception: Any = None, **_: Any
+    request_type: str,
+    name: str,
+    response_time: float | None,
+    response: Any = None,
+    exception: Any = None,
+    **_: Any,
 ) -> None:
-    RECORDER.count(name, response_time, response, exception)
+    RECORDER.count(request_type, name, response_time, response, exception)
 
 
 def _test_stop(environment: Any, **_: Any) -> None:
-    reason: Reason = "stopped" if RECORDER.stopped_early else "done"
+    RECORDER.end_closed()
     if isinstance(environment.runner, MasterRunner):
         gevent.sleep(0.3)  # the workers' last reports are on their way
-        RECORDER.end(reason)
-    else:
-        RECORDER.end_closed(reason)
-
-
-def _quitting(environment: Any, **_: Any) -> None:
-    # A signal fires this event first, while the test still runs.
-    if environment.runner is not None and environment.runner.state in {"running", "spawning"}:
-        RECORDER.stopped_early = True
+    RECORDER.end()
 
 
 def _report_to_master(data: dict[str, Any], **_: Any) -> None:
@@ -296,9 +308,8 @@ def _worker_report(data: dict[str, Any], **_: Any) -> None:
     RECORDER.write([line for line in lines if line is not None])
 
 
-events.init_command_line_parser.add_listener(_options)
-events.init.add_listener(_init)
-events.test_start.add_listener(_test_start)
-events.request.add_listener(_request)
-events.test_stop.add_listener(_test_stop)
-events.quitting.add_listener(_quitting)
+EVENTS.init_command_line_parser.add_listener(_options)
+EVENTS.init.add_listener(_init)
+EVENTS.test_start.add_listener(_test_start)
+EVENTS.request.add_listener(_request)
+EVENTS.test_stop.add_listener(_test_stop)

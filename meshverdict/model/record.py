@@ -49,7 +49,8 @@ class Header:
         ratio: Growth of the histograms' buckets.
         workers: How many generator processes share the load.
         w: The worker that wrote it; None in a merged record.
-        rates: Arrivals a second by endpoint or tag, when they are given one by one.
+        rates: Arrivals a second of the tasks with a tag, where those have a rate of their own.
+        shape: How the rate changes over time, as it was asked for; None when it does not.
     """
 
     start: float
@@ -63,6 +64,7 @@ class Header:
     ratio: float = RATIO
     w: int | None = None
     rates: dict[str, float] | None = None
+    shape: str | None = None
 
     @property
     def open_loop(self) -> bool:
@@ -88,6 +90,8 @@ class Header:
             line["w"] = self.w
         if self.rates is not None:
             line["rates"] = self.rates
+        if self.shape is not None:
+            line["shape"] = self.shape
         return line
 
 
@@ -135,6 +139,8 @@ class GeneratorSecond:
         opened: Connections opened in this second.
         steal_ms: Milliseconds for which the generator was ready to run but did not get a CPU.
         clock_step_ms: Jump of the wall clock against the steady clock.
+        resent: Requests sent again, because the server had ended an idle connection.
+        held: Times that a limit of the generator's own process kept it from opening a connection.
     """
 
     t: int
@@ -150,6 +156,8 @@ class GeneratorSecond:
     opened: int = 0
     steal_ms: float = 0.0
     clock_step_ms: float = 0.0
+    resent: int = 0
+    held: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The line."""
@@ -157,7 +165,7 @@ class GeneratorSecond:
         generator |= {"in_flight": self.in_flight, "connections": self.connections}
         generator |= {"lag": self.lag.as_json() if self.lag is not None else None, "cpu": round(self.cpu, 4)}
         generator |= {"priority": self.priority, "opened": self.opened, "steal_ms": round(self.steal_ms, 3)}
-        generator |= {"clock_step_ms": round(self.clock_step_ms, 3)}
+        generator |= {"clock_step_ms": round(self.clock_step_ms, 3), "resent": self.resent, "held": self.held}
         return {"t": self.t, "w": self.w, "generator": generator}
 
 
@@ -221,6 +229,7 @@ def _header(value: dict[str, Any], _ratio: float) -> Header:
         host=str(value.get("host", "")),
         w=_optional(int, value.get("w")),
         rates=_optional(dict, value.get("rates")),
+        shape=_optional(str, value.get("shape")),
     )
 
 
@@ -241,6 +250,8 @@ def _generator(value: dict[str, Any], ratio: float) -> GeneratorSecond:
         opened=int(inner.get("opened", 0)),
         steal_ms=float(inner.get("steal_ms", 0.0)),
         clock_step_ms=float(inner.get("clock_step_ms", 0.0)),
+        resent=int(inner.get("resent", 0)),
+        held=int(inner.get("held", 0)),
     )
 
 

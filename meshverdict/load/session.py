@@ -1,0 +1,347 @@
+"""What a task of an open loop has as ``self.client``: the calls of Locust's FastHttpSession, on the engine.
+
+A task runs in a greenlet of the engine's thread. A request hands it back to the engine until the answer is there,
+so a task reads as it does with stock Locust, and thousands of them can wait at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json as json_module
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import greenlet  # type: ignore[import-untyped]
+
+from meshverdict.load.exchange import Exchange
+from meshverdict.load.http1 import build_request, decode_body, parse_headers
+from meshverdict.load.outcomes import of_status
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable, Generator
+
+    from meshverdict.load.engine import Engine
+    from meshverdict.load.pool import Pool
+    from meshverdict.model.record import Outcome
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_MOST_CACHED = 1000
+
+Report = "Callable[[str, str, Outcome, int, float, int, str], None]"
+
+
+class Answer:
+    """An answer, as FastHttpUser's tasks know it; with ``catch_response=True`` also the context to judge it in.
+
+    Attributes:
+        status_code: HTTP status; 0 without an answer.
+        error: What went wrong, in words; empty when an answer came.
+    """
+
+    def __init__(
+        self, session: Session, method: str, name: str, url: str, exchange: Exchange, due: float
+    ) -> None:
+        self._session = session
+        self._exchange = exchange
+        self._verdict: str | bool | None = None
+        self._reported = False
+        self._due = due
+        self.method = method
+        self.name = name
+        self.url = url
+        self.status_code = exchange.status
+        self.error = exchange.problem
+
+    @property
+    def ok(self) -> bool:
+        """Whether an answer with a status below 400 came."""
+        return 0 < self.status_code < 400
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Header fields, names in lower case."""
+        return parse_headers(self._exchange.head)
+
+    @cached_property
+    def content(self) -> bytes:
+        """The body, decompressed."""
+        body = bytes(self._exchange.body)
+        encoding = self.headers.get("content-encoding", "") if body else ""
+        return decode_body(body, encoding) if encoding else body
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            ValueError: It is none.
+        """
+        return json_module.loads(self.content)
+
+    def success(self) -> None:
+        """Count the request as good, whatever its status."""
+        self._verdict = True
+
+    def failure(self, problem: object) -> None:
+        """Count the request as failed."""
+        self._verdict = str(problem)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: types.TracebackType | None
+    ) -> bool:
+        if error is not None and self._verdict is None:
+            self._verdict = f"{type(error).__name__}: {error}"
+        self.report()
+        # Locust's own ways to say "this request failed" end here; anything else is the task's own error.
+        return kind is not None and kind.__name__ in {"ResponseError", "CatchResponseError"}
+
+    def report(self) -> None:
+        """Count the request, once."""
+        if self._reported:
+            return
+        self._reported = True
+        exchange, verdict = self._exchange, self._verdict
+        latency = exchange.ended - self._due
+        outcome: Outcome
+        if exchange.failure is not None:
+            outcome, problem = exchange.failure, exchange.problem
+        else:
+            outcome, problem = of_status(exchange.status), ""
+            if verdict is True:
+                outcome = "ok"
+            elif isinstance(verdict, str):
+                outcome, problem = ("check" if outcome == "ok" else outcome), verdict
+            if outcome == "ok" and latency > self._session.deadline:
+                outcome, problem = "late", "past the deadline"
+        self._session.count(
+            self.method, self.name, outcome, exchange.status, latency, len(exchange.body), problem
+        )
+
+
+class Session:
+    """The client of an open-loop user.
+
+    Args:
+        engine: Sends the requests.
+        pool_of: The connections to an origin: scheme, host, port.
+        base_url: What paths are relative to.
+        headers: Sent with every request.
+        timeout: Seconds after its due time at which a request is given up.
+        deadline: Seconds; a good answer later than this is ``late``.
+        count: Takes method, name, outcome, status, latency in seconds, size, problem.
+        most_redirects: Redirects followed before the last one is taken for the answer.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool_of: Callable[[str], Pool],
+        base_url: str,
+        *,
+        headers: dict[str, str],
+        timeout: float,
+        deadline: float,
+        count: Callable[[str, str, Outcome, int, float, int, str], None],
+        most_redirects: int = 5,
+        further: Callable[[], None] = lambda: None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.deadline = deadline
+        self.count = count
+        self.due: float | None = None
+        self.request_name: str | None = None
+        self._engine = engine
+        self._pool_of = pool_of
+        self._headers = headers
+        self._timeout = timeout
+        self._most_redirects = most_redirects
+        self._further = further
+        self._clock = clock
+        self._cache: dict[tuple[str, str], tuple[Pool, bytes]] = {}
+        self._auth = _auth_of(base_url)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        name: str | None = None,
+        data: str | bytes | dict[str, Any] | None = None,
+        catch_response: bool = False,  # noqa: FBT001, FBT002  # Locust's own signature
+        headers: dict[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        json: Any = None,
+        allow_redirects: bool = True,  # noqa: FBT001, FBT002  # the same
+        params: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        context: dict[str, Any] | None = None,  # noqa: ARG002  # of stock events only
+    ) -> Answer:
+        """Send a request and wait for its answer, as ``FastHttpSession.request`` does.
+
+        Args:
+            method: ``GET`` and so on.
+            url: Path, or a URL.
+            name: Endpoint in statistics and record; the path if not given.
+            data: Body; a dict is sent as a form.
+            catch_response: Used as a context, the answer can be judged by ``failure`` and ``success``.
+            headers: Sent beside the user's.
+            auth: User and password.
+            json: Body as JSON.
+            allow_redirects: Follow redirects within the host under load.
+            params: Query.
+            timeout: Seconds, instead of the user's.
+            context: Ignored.
+        """
+        if params:
+            url += ("&" if "?" in url else "?") + urlencode(params, doseq=True)
+        plain = data is None and json is None and not headers and auth is None
+        pool, wire = self._wire(method, url, plain, data, headers, auth, json)
+        due, self.due = self.due, None
+        if due is None:
+            due = self._clock()
+            self._further()
+        exchange = self._exchange(method, pool, wire, due, timeout or self._timeout)
+        if exchange.status in _REDIRECTS and allow_redirects:
+            exchange = self._redirected(method, url, exchange, due, headers, timeout or self._timeout)
+        answer = Answer(self, method, name or self.request_name or url, url, exchange, due)
+        if not catch_response:
+            answer.report()
+        return answer
+
+    def _wire(
+        self,
+        method: str,
+        url: str,
+        plain: bool,  # noqa: FBT001
+        data: str | bytes | dict[str, Any] | None,
+        headers: dict[str, str] | None,
+        auth: tuple[str, str] | None,
+        json: Any,
+    ) -> tuple[Pool, bytes]:
+        cached = self._cache.get((method, url)) if plain else None
+        if cached is not None:
+            return cached
+        fields = self._headers | (headers or {})
+        if auth is not None or self._auth is not None:
+            fields["Authorization"] = _basic(auth) if auth is not None else str(self._auth)
+        body = b""
+        if data:
+            if isinstance(data, dict):
+                data = urlencode(data, doseq=True)
+                fields.setdefault("Content-Type", "application/x-www-form-urlencoded")
+            body = data.encode() if isinstance(data, str) else data
+        elif json is not None:
+            body = json_module.dumps(json).encode()
+            fields.setdefault("Content-Type", "application/json")
+        full = url if url.startswith(("http://", "https://")) else self.base_url + url
+        parts = urlsplit(full)
+        pool = self._pool_of(full)
+        fields.setdefault("Host", parts.netloc.rpartition("@")[2])
+        if not pool.keep_alive:
+            fields.setdefault("Connection", "close")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        wire = build_request(method, target, fields, body)
+        if plain and len(self._cache) < _MOST_CACHED:
+            self._cache[method, url] = (pool, wire)
+        return pool, wire
+
+    def _exchange(self, method: str, pool: Pool, wire: bytes, due: float, timeout: float) -> Exchange:
+        """Hand the request to the engine; the task goes on when it is over."""
+        current = greenlet.getcurrent()
+        exchange = Exchange(
+            pool,
+            wire,
+            due,
+            timeout,
+            current.switch,
+            head_only=method == "HEAD",
+            repeatable=method in _REPEATABLE,
+        )
+        self._engine.submit(exchange)
+        parent = current.parent
+        assert parent is not None  # noqa: S101  # tasks are children of the loop
+        parent.switch()
+        return exchange
+
+    def _redirected(
+        self,
+        method: str,
+        url: str,
+        exchange: Exchange,
+        due: float,
+        headers: dict[str, str] | None,
+        timeout: float,
+    ) -> Exchange:
+        """Follow redirects as long as they stay with the host under load: others are not ours to burden."""
+        here = url if url.startswith(("http://", "https://")) else self.base_url + url
+        mine = {urlsplit(here).netloc.rpartition("@")[2], self._headers.get("Host", "")}
+        for _ in range(self._most_redirects):
+            location = parse_headers(exchange.head).get("location")
+            if exchange.status not in _REDIRECTS or location is None:
+                break
+            there = urlsplit(urljoin(here, location))
+            if there.netloc not in mine:
+                break
+            here = f"{self.base_url}{there.path or '/'}" + (f"?{there.query}" if there.query else "")
+            if exchange.status not in {307, 308} and method != "HEAD":
+                method = "GET"
+            pool, wire = self._wire(method, here, not headers, None, headers, None, None)
+            exchange = self._exchange(method, pool, wire, due, timeout)
+        return exchange
+
+    @contextmanager
+    def rename_request(self, name: str) -> Generator[None]:
+        """Count the requests of the ``with`` block under *name*."""
+        self.request_name = name
+        try:
+            yield
+        finally:
+            self.request_name = None
+
+    def get(self, url: str, **given: Any) -> Answer:
+        """Send a GET request."""
+        return self.request("GET", url, **given)
+
+    def head(self, url: str, **given: Any) -> Answer:
+        """Send a HEAD request."""
+        return self.request("HEAD", url, **given)
+
+    def options(self, url: str, **given: Any) -> Answer:
+        """Send an OPTIONS request."""
+        return self.request("OPTIONS", url, **given)
+
+    def delete(self, url: str, **given: Any) -> Answer:
+        """Send a DELETE request."""
+        return self.request("DELETE", url, **given)
+
+    def post(self, url: str, data: Any = None, json: Any = None, **given: Any) -> Answer:
+        """Send a POST request."""
+        return self.request("POST", url, data=data, json=json, **given)
+
+    def put(self, url: str, data: Any = None, **given: Any) -> Answer:
+        """Send a PUT request."""
+        return self.request("PUT", url, data=data, **given)
+
+    def patch(self, url: str, data: Any = None, **given: Any) -> Answer:
+        """Send a PATCH request."""
+        return self.request("PATCH", url, data=data, **given)
+
+
+def _basic(auth: tuple[str, str]) -> str:
+    return "Basic " + base64.b64encode(f"{auth[0]}:{auth[1]}".encode()).decode()
+
+
+def _auth_of(url: str) -> str | None:
+    parts = urlsplit(url)
+    return _basic((parts.username, parts.password or "")) if parts.username else None
