@@ -7,6 +7,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from chaoslib import substitute
 from chaoslib.types import Dry
 
 from meshverdict.chaos import experiment_file as file_checks
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 log = logging.getLogger("chaostoolkit")
+CONTROL: Final = "meshverdict.chaos.control"
 # Configuration values that are folders of files, made absolute for every activity.
 FOLDERS: Final = ("manifests", "locustfiles")
 
@@ -79,9 +81,12 @@ def begin(  # noqa: PLR0917 - called once, by the control
     Raises:
         MeshverdictError: Something is wrong or missing; nothing of the run is left.
     """
-    options = parse(arguments, {**os.environ, "KUBECONFIG": sources})
     variables = dict(configuration)
     source = prepare_variables(experiment, configuration, secrets)
+    # Chaos Toolkit filled in the variables before they were numbers and folders.
+    declared = file_checks.control_arguments(experiment, CONTROL)
+    given = arguments if declared is None else substitute(declared, configuration, secrets)
+    options = parse(given or {}, {**os.environ, "KUBECONFIG": sources})
     variables |= {k: configuration[k] for k in configuration if k not in FOLDERS}
     treatment = file_checks.treatment_of(experiment)
     made = guard.made_by(experiment, treatment, configuration, secrets)

@@ -170,6 +170,15 @@ def planned_seconds(experiment: Mapping[str, Any], values: Mapping[str, Any]) ->
     return total
 
 
+def control_arguments(experiment: Mapping[str, Any], module: str) -> dict[str, Any] | None:
+    """The arguments of the experiment's control of that module, as written; None when it has no such control."""
+    for control in experiment.get("controls") or ():
+        provider = control.get("provider") or {}
+        if provider.get("module") == module:
+            return dict(provider.get("arguments") or {})
+    return None
+
+
 def _seconds(value: Any, values: Mapping[str, Any]) -> float:
     match = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
     value = values.get(match[1]) if match else value

@@ -9,7 +9,7 @@ It prints JSON lines. A change is dated with the *start* of the first attempt th
 time is
 exact to one interval, however long a dropped packet takes to be given up:
 
-    {"to": ..., "state": "open" | "closed", "t": start, "why": "timeout" | ..., "until": start before}
+    {"to": ..., "state": "open" | "closed", "t": start, "why": "timeout" | "refused" | "EHOSTUNREACH" ..., "until": start before}
     {"to": ..., "second": t, "open": n, "closed": n}
     {"to": ..., "talk": "silent" | "answered" | "ended", "t": ...}
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import json
 import socket
 import struct
@@ -50,7 +51,7 @@ async def attempt(address: Address, timeout_s: float) -> str | None:
     except ConnectionRefusedError:
         return "refused"
     except OSError as error:
-        return error.strerror or "error"
+        return errno.errorcode.get(error.errno or 0, "error")
     finally:
         sock.close()
 
