@@ -32,8 +32,9 @@ from meshverdict.runtime.spawn_client import Process, SpawnError
 from meshverdict.runtime.volumes import VolumeError
 
 if TYPE_CHECKING:
-    from meshverdict.cluster.store import Manifest
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from meshverdict.cluster.store import Manifest
     from meshverdict.runtime.pod import PodWorker
 
 PRIORITY_ANNOTATION: Final = "meshverdict.io/priority"

@@ -9,16 +9,17 @@ import socket
 import struct
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.network.services import SERVICE_NAME_LABEL
 from meshverdict.runtime import dns_wire as wire
 from meshverdict.runtime.linux import socket_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from meshverdict.cluster.store import Event, Manifest, Store
     from meshverdict.runtime.logs import LogFile
-    from collections.abc import Callable, Iterable, Mapping
 
 ZONE: Final = "cluster.local"
 TTL: Final = 5

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.model.errors import UnsupportedError
 from meshverdict.network.nft import NftSettings, NodeRuleset, render
@@ -23,9 +23,10 @@ from meshverdict.network.values import PodNet, pod_net
 from meshverdict.runtime.nftables import Nftables, NftError, TransactionTooLongError
 
 if TYPE_CHECKING:
-    from meshverdict.runtime.topology import Node
-    from meshverdict.cluster.store import Event, Store
     from collections.abc import Callable, Mapping, Sequence
+
+    from meshverdict.cluster.store import Event, Store
+    from meshverdict.runtime.topology import Node
 
 POLICIES: Final = "networkpolicies.networking.k8s.io"
 SLICES: Final = "endpointslices.discovery.k8s.io"

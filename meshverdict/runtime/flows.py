@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.network.flows import FlowTag, parse_prefix
 from meshverdict.network.values import NODE_RANGES
@@ -21,8 +21,9 @@ from meshverdict.runtime import nflog
 from meshverdict.runtime.logs import LogFile, stamp
 
 if TYPE_CHECKING:
-    from meshverdict.cluster.store import Event, Manifest, Store
     import socket
+
+    from meshverdict.cluster.store import Event, Manifest, Store
 
 WINDOW_S: Final = 1.0
 _READ: Final = 1 << 17

@@ -11,7 +11,7 @@ import json
 import socket
 import struct
 from collections import deque
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 

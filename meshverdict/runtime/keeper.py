@@ -16,7 +16,7 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.model.errors import MeshverdictError
 from meshverdict.runtime import frames, linux, spawner

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime.pod import PodWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshverdict.cluster.store import Event, Manifest
     from meshverdict.runtime.node_services import NodeServices
-    from collections.abc import Callable
 
 _OVER: Final = ("Succeeded", "Failed")
 _REFERRED: Final = ("configmaps", "secrets")

@@ -10,7 +10,7 @@ import ctypes
 import os
 import platform
 import socket
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

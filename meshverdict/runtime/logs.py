@@ -12,13 +12,13 @@ import os
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import IO, Final, TYPE_CHECKING
-
+from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from meshverdict.cluster.backend import LogOptions
-    from pathlib import Path
     from collections.abc import AsyncIterator, Iterable, Iterator
+    from pathlib import Path
+
+    from meshverdict.cluster.backend import LogOptions
 
 ROTATE_BYTES: Final = 10 << 20
 KEPT_FILES: Final = 5

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 from dataclasses import dataclass
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime import linux
 from meshverdict.runtime.rtnetlink import LOOPBACK, RouteSocket

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime.linux import socket_in
 

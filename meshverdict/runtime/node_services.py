@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from meshverdict.cluster.store import Manifest, Store
 from meshverdict.runtime.logs import LogFile
 
 if TYPE_CHECKING:
-    from meshverdict.runtime.volumes import Token
-    from meshverdict.runtime.topology import Node
-    from meshverdict.runtime.spawn_client import SpawnClient
-    from meshverdict.runtime.images import ImageTable, Machine
-    from meshverdict.runtime.world import Identity
-    from meshverdict.network.addresses import PodAddresses
     from pathlib import Path
+
+    from meshverdict.network.addresses import PodAddresses
+    from meshverdict.runtime.images import ImageTable, Machine
+    from meshverdict.runtime.spawn_client import SpawnClient
+    from meshverdict.runtime.topology import Node
+    from meshverdict.runtime.volumes import Token
+    from meshverdict.runtime.world import Identity
 
 
 class KubeletObjects(Protocol):

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import time
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.cluster.errors import ApiError
 from meshverdict.network.addresses import DNS_IP
@@ -23,9 +23,10 @@ from meshverdict.runtime.topology import sandbox_request
 from meshverdict.runtime.volumes import PodVolumes, VolumeError, etc_files, pod_hostname
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
     from meshverdict.cluster.store import Manifest
     from meshverdict.runtime.node_services import NodeServices
-    from collections.abc import Coroutine, Sequence
 
 _VOLUME_RETRY_S: Final = 1.0
 _DEFAULT_GRACE_S: Final = 30

@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import termios
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshverdict.cluster.backend import BackendError, ExecSession, LogOptions
 from meshverdict.runtime import logs
@@ -22,10 +22,11 @@ from meshverdict.runtime.linux import socket_in
 from meshverdict.runtime.spawn_client import Process, SpawnClient, SpawnError
 
 if TYPE_CHECKING:
-    from meshverdict.runtime.pod import PodWorker, Worker
-    from meshverdict.runtime.kubelet import Kubelet
-    from meshverdict.cluster.store import Manifest
     from collections.abc import AsyncIterator, Sequence
+
+    from meshverdict.cluster.store import Manifest
+    from meshverdict.runtime.kubelet import Kubelet
+    from meshverdict.runtime.pod import PodWorker, Worker
 
 
 class KubeletBackend:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshverdict.runtime.container_state import ContainerRecord, Running, State, Terminated, Waiting
 
 if TYPE_CHECKING:
-    from meshverdict.cluster.store import Manifest
     from collections.abc import Mapping, Sequence
+
+    from meshverdict.cluster.store import Manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ import stat
 import sys
 import termios
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from meshverdict.runtime import linux
 from meshverdict.runtime.rootfs import RootSpec, build
 
 if TYPE_CHECKING:
-    from meshverdict.runtime.world import Identity
     from collections.abc import Callable, Sequence
+
+    from meshverdict.runtime.world import Identity
 
 _FIRST_FREE_FD: Final = 3
 _TIOCSPTLCK: Final = 0x40045431

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime import linux
 
@@ -143,8 +143,7 @@ class Relay:
                 self._targets[name] = (target[0], target[1]) if target else None
 
     def _accepted(self, name: str) -> _Side:
-        outer = _Outer(self, name)
-        return outer
+        return _Outer(self, name)
 
     def dial(self, outer: _Side, name: str) -> None:
         """Begin to connect an accepted connection to its target."""
@@ -197,6 +196,10 @@ class RelayClient:
         if self._targets.get(name, ()) != target:
             self._targets[name] = target
             self._socket.sendall(json.dumps({name: target}).encode() + b"\n")
+
+    def socket_for_watching(self) -> socket.socket:
+        """A socket that is at its end of file when the relay has ended; the caller closes it."""
+        return self._socket.dup()
 
     def close(self) -> None:
         """End the relay."""

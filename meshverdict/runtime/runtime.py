@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.network.addresses import DNS_IP, PodAddresses
 from meshverdict.network.nft import FlowLogging, NftSettings
@@ -26,12 +26,13 @@ from meshverdict.runtime.spawn_client import SpawnClient
 from meshverdict.runtime.topology import WORLD_ADDRESS, Node, link_requests, node_request, nodes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from meshverdict.cluster.store import Event, Manifest
+    from meshverdict.model.settings import LabSettings
     from meshverdict.runtime.logs import LogFile
     from meshverdict.runtime.volumes import Token
-    from meshverdict.model.settings import LabSettings
-    from pathlib import Path
-    from collections.abc import Callable, Sequence
 
 DNS_IMAGE: Final = "meshverdict/dns"
 FLOWS_IMAGE: Final = "meshverdict/flows"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime import frames
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from meshverdict.runtime.rootfs import HostView, Mount
-    from meshverdict.runtime.process import Program
-    from meshverdict.runtime.frames import Message
-    from collections.abc import Callable, Sequence
     import socket
+    from collections.abc import Callable, Sequence
+
+    from meshverdict.runtime.frames import Message
+    from meshverdict.runtime.process import Program
+    from meshverdict.runtime.rootfs import HostView, Mount
+
+
+_GONE: Final = "the lab's spawner has ended"
 
 
 class SpawnError(Exception):
@@ -82,6 +85,7 @@ class SpawnClient:
         self._decoder = frames.Decoder()
         self._loop = asyncio.get_running_loop()
         self._next = 0
+        self._gone = False
         self._waiting: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
         self._terminals: dict[int, int] = {}
         self._processes: dict[int, Process] = {}
@@ -90,11 +94,8 @@ class SpawnClient:
 
     def close(self) -> None:
         """Close the socket: the spawner, and with it every container, ends."""
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._socket.close()
-        for future in self._waiting.values():
-            future.cancel()
+        if not self._gone:
+            self._let_go()
 
     async def configure(self, view: HostView, address: str) -> None:
         """Tell what every container sees of this machine, and the world's own address."""
@@ -170,6 +171,8 @@ class SpawnClient:
         Raises:
             SpawnError: The kernel refused.
         """
+        if self._gone:
+            raise SpawnError(_GONE)
         number = self._next
         self._next += 1
         future: asyncio.Future[tuple[Message, list[int]]] = self._loop.create_future()
@@ -235,12 +238,19 @@ class SpawnClient:
                     os.close(descriptor)
 
     def _lost(self) -> None:
+        self._let_go()
+        self._on_lost()
+
+    def _let_go(self) -> None:
+        """Nobody waits for ever: requests fail, and every process has ended with the spawner."""
+        self._gone = True
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
+        self._socket.close()
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(SpawnError("the lab's spawner has ended"))
+                future.set_exception(SpawnError(_GONE))
         self._waiting.clear()
-        with contextlib.suppress(OSError):
-            self._socket.close()
-        self._on_lost()
+        for process in self._processes.values():
+            process.finish(-signal.SIGKILL)
+        self._processes.clear()

@@ -17,17 +17,18 @@ import socket
 import sys
 import traceback
 from dataclasses import dataclass
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime import frames, linux, process
 from meshverdict.runtime.network_builder import NetworkBuilder
 from meshverdict.runtime.rootfs import HostView, Mount, RootSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from meshverdict.runtime.frames import Message
     from meshverdict.runtime.world import Identity
-    from pathlib import Path
-    from collections.abc import Callable, Sequence
 
 _NAMESPACES: Final = (
     ("net", linux.CLONE_NEWNET),

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.cluster.store import Manifest
 from meshverdict.runtime.environment import Lookup, contents, field_value, resource_value

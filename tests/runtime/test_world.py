@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from meshverdict.runtime import linux
 from meshverdict.runtime.keeper import KeeperOptions, WorldHandle, run_world
 from meshverdict.runtime.world import explain_refusal, probe_user_namespaces
+from worlds import become_plain_user
 
 pytestmark = pytest.mark.root
-NOBODY = 65534
 
 
 def descendants(pid: int) -> set[int]:
@@ -56,14 +55,6 @@ def wait_dead(pids: set[int], seconds: float = 3.0) -> set[int]:
     return alive(pids)
 
 
-def as_plain_user() -> None:
-    """Give up root for good, in this process."""
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
-    linux.set_dumpable()
-
-
 def busy_world(world: WorldHandle) -> int:
     """A supervisor with children that would like to stay."""
     for _ in range(3):
@@ -90,7 +81,7 @@ def start_keeper(folder: Path, user: str = "root", tie: int | None = None) -> tu
     if keeper == 0:
         try:
             if user == "plain":
-                as_plain_user()
+                become_plain_user()
             os.dup2(writer, 3)
             status = run_world(busy_world, KeeperOptions(scratch=scratch, tie=tie, stop_timeout_s=1.0))
         except BaseException:
@@ -210,7 +201,9 @@ def test_this_machine_allows_worlds() -> None:
         ),
     ],
 )
-def test_a_refusal_names_the_setting_and_the_command(switches: dict[str, str], setting: str, remedy: str) -> None:
+def test_a_refusal_names_the_setting_and_the_command(
+    switches: dict[str, str], setting: str, remedy: str
+) -> None:
     """doctor tells what to type."""
     why = explain_refusal("Operation not permitted", switches)
     assert setting in why["reason"]

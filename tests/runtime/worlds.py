@@ -8,8 +8,10 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from meshverdict.runtime import linux
 from meshverdict.runtime.keeper import KeeperOptions, WorldHandle, run_world
 
+NOBODY = 65534
 Body = Callable[[WorldHandle], Awaitable[None]]
 
 
@@ -38,3 +40,36 @@ def in_world(body: Body, folder: Path) -> None:
     assert not failure, failure
     assert status == 0
     assert list(scratch.iterdir()) == [], "the world's scratch space is seen outside"
+
+
+def plain_user_world(body: Body, folder: Path) -> None:
+    """The same in a process that has given up root before it makes its world."""
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)
+    own = folder / "own"
+    own.mkdir()
+    os.chown(own, NOBODY, NOBODY)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            become_plain_user()
+            in_world(body, own)
+            status = 0
+        except BaseException as error:
+            os.write(writer, str(error).encode()[-60_000:])
+        os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        failure = stream.read()
+    _, status = os.waitpid(child, 0)
+    assert status == 0, failure
+
+
+def become_plain_user() -> None:
+    """Give up root for good, in this process."""
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    linux.set_dumpable()

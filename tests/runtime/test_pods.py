@@ -1,0 +1,599 @@
+"""Pods as real processes in real namespaces: life, end, failures, probes, volumes, who may see what."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labs import Lab, lab, with_dns
+from memory_objects import has_phase, is_gone, is_ready, pod
+from meshverdict.cluster.backend import BackendError
+from meshverdict.runtime import backoff, container
+from meshverdict.runtime.keeper import WorldHandle
+from worlds import in_world, plain_user_world
+
+pytestmark = pytest.mark.root
+SLEEP = {"image": "busybox", "command": ["sleep", "1000"]}
+REDIS: dict[str, Any] = {
+    "image": "redis:7",
+    "args": ["--save", ""],
+    "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1},
+}
+
+
+def shell(script: str, **more: Any) -> dict[str, Any]:
+    return {"image": "busybox", "command": ["sh", "-c", script], **more}
+
+
+def state(manifest: dict[str, Any], container: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["status"]["containerStatuses"][container]["state"]
+    return found
+
+
+def waiting_for(reason: str) -> Any:
+    def found(manifest: Any) -> bool:
+        statuses = ((manifest or {}).get("status") or {}).get("containerStatuses") or []
+        return any((s["state"].get("waiting") or {}).get("reason") == reason for s in statuses)
+
+    return found
+
+
+@pytest.mark.parametrize("user", ["root", "plain"])
+def test_a_redis_pod_is_ready_serves_and_leaves(tmp_path: Path, user: str) -> None:
+    """From create to Ready by a real probe, a real PING through the backend, then gone within its grace."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            running.objects.create("pods", pod("redis", REDIS))
+            ready = await running.objects.until("test", "redis", is_ready)
+            assert ready["status"]["phase"] == "Running"
+            assert ready["status"]["hostIP"] == "172.31.1.2"
+            reader, writer = await running.runtime.backend.dial(ready, 6379)
+            writer.write(b"PING\r\n")
+            assert await reader.readline() == b"+PONG\r\n"
+            writer.close()
+            assert running.objects.reasons()[:3] == ["Pulled", "Created", "Started"]
+            begun = time.monotonic()
+            running.objects.delete_pod("test", "redis")
+            await running.objects.until("test", "redis", is_gone)
+            assert time.monotonic() - begun < 5, "redis ends at SIGTERM, long before its grace of 30 s"
+            assert running.objects.reasons()[-1] == "Killing"
+
+    (in_world if user == "root" else plain_user_world)(body, tmp_path)
+
+
+@pytest.mark.parametrize("user", ["root", "plain"])
+def test_a_container_sees_nothing_of_this_machine_s_people(tmp_path: Path, user: str) -> None:
+    """User 1000, no capability, no way to one, no home folder, nothing to write in the system."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            running.objects.create("pods", pod("p", SLEEP))
+            await running.objects.until("test", "p", is_ready)
+
+            async def sh(script: str) -> tuple[int, str, str]:
+                return await running.run("test", "p", "c0", "sh", "-c", script)
+
+            assert (await sh("id -u; id -g; hostname; cat /etc/hostname"))[1].split() == [
+                "1000",
+                "1000",
+                "p",
+                "p",
+            ]
+            status = (await sh("cat /proc/1/status"))[1]
+            wanted = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Uid"}
+            facts = dict(line.split(":\t", 1) for line in status.splitlines() if line.split(":")[0] in wanted)
+            assert {int(facts.pop(c), 16) for c in sorted(wanted) if c.startswith("Cap")} == {0}
+            assert facts == {"NoNewPrivs": "1", "Uid": "1000\t1000\t1000\t1000"}
+            assert (await sh("ls /home"))[1].split() == ["app"]
+            assert (await sh("cat /etc/shadow"))[0] != 0
+            paths = [
+                "/usr/x",
+                "/bin/x",
+                "/lib/x",
+                "/etc/passwd",
+                "/etc/resolv.conf",
+                "/proc/sys/kernel/hostname",
+            ]
+            if user == "root":  # a plain user owns the container's root folder, a tmpfs of its own
+                paths += ["/x", "/etc/x", "/dev/x"]
+            for path in paths:
+                assert (await sh(f"echo x > {path}"))[0] != 0, path
+            assert (await sh("echo ok > /tmp/x && cat /tmp/x"))[1] == "ok\n"
+            assert (await sh("ls /proc | grep -c '^[0-9]*$'"))[1].strip() in {"3", "4"}, (
+                "its own processes only"
+            )
+            assert (await sh("ls -l /proc/self/fd | wc -l"))[1].strip() == "5", (
+                "0, 1, 2 and the listing itself"
+            )
+            assert (await sh("kill -9 1; echo $?"))[1] == "0\n"
+
+    (in_world if user == "root" else plain_user_world)(body, tmp_path)
+
+
+def test_containers_of_a_pod_share_network_and_volumes_and_nothing_else(tmp_path: Path) -> None:
+    """Two containers meet on 127.0.0.1 and in an emptyDir, but not in the process table."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            mounts = {"volumeMounts": [{"name": "shared", "mountPath": "/usr/local/deep/shared"}]}
+            manifest = pod(
+                "two", {**REDIS, **mounts}, {**SLEEP, **mounts}, volumes=[{"name": "shared", "emptyDir": {}}]
+            )
+            running.objects.create("pods", manifest)
+            await running.objects.until("test", "two", is_ready)
+            script = "printf 'PING\\r\\nQUIT\\r\\n' | timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/6379; cat >&3; cat <&3'"
+            assert "+PONG" in (await running.run("test", "two", "c1", "bash", "-c", script))[1]
+            assert (await running.run("test", "two", "c0", "sh", "-c", "echo hi > /usr/local/deep/shared/f"))[
+                0
+            ] == 0
+            assert (await running.run("test", "two", "c1", "cat", "/usr/local/deep/shared/f"))[1] == "hi\n"
+            assert "redis" not in (await running.run("test", "two", "c1", "ps", "ax"))[1]
+
+    in_world(body, tmp_path)
+
+
+def test_environment_and_arguments_follow_kubernetes_rules(tmp_path: Path) -> None:
+    """Literals, $(NAME), downward API, ConfigMap, Secret and Service variables reach the program."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            running.service("redis-svc", "10.96.1.7", 6379)
+            objects.create(
+                "configmaps",
+                {
+                    "kind": "ConfigMap",
+                    "metadata": {"name": "cm", "namespace": "test"},
+                    "data": {"k": "v", "two": "2"},
+                },
+            )
+            objects.create(
+                "secrets",
+                {"kind": "Secret", "metadata": {"name": "s", "namespace": "test"}, "data": {"p": "cGFzcw=="}},
+            )
+            env = [
+                {"name": "A", "value": "a"},
+                {"name": "B", "value": "$(A)-b-$$(A)-$(NONE)"},
+                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "K", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "k"}}},
+                {"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}},
+                {
+                    "name": "MEM",
+                    "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}},
+                },
+            ]
+            manifest = pod(
+                "env",
+                {
+                    "image": "busybox",
+                    "command": ["sh", "-c", "env | sort; echo $0", "$(B)"],
+                    "env": env,
+                    "envFrom": [{"configMapRef": {"name": "cm"}, "prefix": "PRE_"}],
+                    "resources": {"limits": {"memory": "64Mi"}},
+                },
+                restartPolicy="Never",
+            )
+            objects.create("pods", manifest)
+            done = await objects.until("test", "env", has_phase("Succeeded"))
+            lines = (await running.log("test", "env", "c0")).splitlines()
+            found = dict(line.split("=", 1) for line in lines[:-1])
+            assert lines[-1] == "a-b-$(A)-$(NONE)"
+            expected = {
+                "A": "a",
+                "B": "a-b-$(A)-$(NONE)",
+                "IP": done["status"]["podIP"],
+                "NODE": "node-a",
+                "LABEL": "env",
+                "K": "v",
+                "P": "pass",
+                "MEM": "64",
+                "PRE_two": "2",
+                "HOSTNAME": "env",
+                "REDIS_SVC_SERVICE_HOST": "10.96.1.7",
+                "REDIS_SVC_PORT_6379_TCP": "tcp://10.96.1.7:6379",
+            }
+            assert {k: found.get(k) for k in expected} == expected
+
+    in_world(body, tmp_path)
+
+
+def test_an_unknown_image_lists_the_table_and_a_late_config_map_is_enough(tmp_path: Path) -> None:
+    """ErrImagePull, then ImagePullBackOff; CreateContainerConfigError until the ConfigMap is there."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            objects.create("pods", pod("noimage", {"image": "registry.local/none:1"}))
+            waits = shell("echo $K; sleep 100", envFrom=[{"configMapRef": {"name": "late"}}])
+            objects.create("pods", pod("nocm", waits))
+            found = await objects.until("test", "noimage", waiting_for("ErrImagePull"))
+            message = state(found)["waiting"]["message"]
+            assert "redis" in message
+            assert "--images" in message
+            await objects.until("test", "noimage", waiting_for("ImagePullBackOff"))
+            assert found["status"]["phase"] == "Pending"
+            found = await objects.until("test", "nocm", waiting_for("CreateContainerConfigError"))
+            assert state(found)["waiting"]["message"] == 'configmap "late" not found'
+            data = {
+                "kind": "ConfigMap",
+                "metadata": {"name": "late", "namespace": "test"},
+                "data": {"K": "now"},
+            }
+            objects.create("configmaps", data)
+            await objects.until("test", "nocm", is_ready)
+            assert await running.logged("test", "nocm", "c0", "now\n")
+            with pytest.raises(BackendError, match="waiting to start"):
+                await running.log("test", "noimage", "c0")
+
+    in_world(body, tmp_path)
+
+
+def test_a_crashing_container_backs_off_and_keeps_its_previous_log(tmp_path: Path, monkeypatch: Any) -> None:
+    """Restart at once, then CrashLoopBackOff; restartCount, lastState, exit code and previous log."""
+    monkeypatch.setattr(backoff, "FIRST_S", 1.0)
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            objects.create("pods", pod("crash", shell("echo boom; echo why > /dev/termination-log; exit 3")))
+            found = await objects.until("test", "crash", waiting_for("CrashLoopBackOff"))
+            status = found["status"]["containerStatuses"][0]
+            assert found["status"]["phase"] == "Running"
+            assert (status["restartCount"], status["ready"], status["started"]) == (1, False, False)
+            assert (
+                "back-off 1s restarting failed container=c0 pod=crash_test("
+                in status["state"]["waiting"]["message"]
+            )
+            last = status["lastState"]["terminated"]
+            assert (last["exitCode"], last["reason"], last["message"]) == (3, "Error", "why\n")
+            assert await running.log("test", "crash", "c0", previous=True) == "boom\n"
+            again = await objects.until(
+                "test", "crash", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 2
+            )
+            assert again
+            assert ("Warning", "BackOff") in {(e[0], e[1]) for e in objects.events}
+
+    in_world(body, tmp_path)
+
+
+def test_jobs_pods_end_as_succeeded_or_failed(tmp_path: Path) -> None:
+    """restartPolicy Never: the exit code decides; conditions say PodCompleted and PodFailed."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            objects.create("pods", pod("done", shell("exit 0"), restartPolicy="Never"))
+            objects.create("pods", pod("fail", shell("exit 1"), restartPolicy="Never"))
+            objects.create(
+                "pods", pod("missing", {"image": "busybox", "command": ["nosuch"]}, restartPolicy="Never")
+            )
+            objects.create("pods", pod("killed", shell("kill -9 $$"), restartPolicy="Never"))
+            await objects.until("test", "done", has_phase("Succeeded"))
+            for name in ("fail", "missing"):
+                await objects.until("test", name, has_phase("Failed"))
+            await asyncio.sleep(0.1)
+            done, fail, missing = (objects.get("pods", "test", n) for n in ("done", "fail", "missing"))
+            assert done and fail and missing
+            reasons = {c["type"]: c.get("reason") for c in done["status"]["conditions"]}
+            assert reasons["Ready"] == reasons["Initialized"] == "PodCompleted"
+            assert {c["type"]: c.get("reason") for c in fail["status"]["conditions"]}["Ready"] == "PodFailed"
+            ended = state(missing)["terminated"]
+            assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+            assert ended["message"] == 'exec: "nosuch": executable file not found in $PATH'
+            objects.delete_pod("test", "done")
+            await objects.until("test", "done", is_gone)
+
+    in_world(body, tmp_path)
+
+
+def test_a_failing_liveness_probe_restarts_and_a_failing_readiness_probe_does_not(tmp_path: Path) -> None:
+    """exec probes are run in the container; Unhealthy and Killing events say why."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            live = {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+            script = "trap 'exit 0' TERM; if [ ! -e /tmp/ok ]; then touch /tmp/ok; sleep 1.2; rm /tmp/ok; fi; sleep 100 & wait"
+            objects.create("pods", pod("live", shell(script, livenessProbe=live)))
+            ready = {"exec": {"command": ["sh", "-c", "echo not yet; exit 1"]}, "periodSeconds": 1}
+            objects.create("pods", pod("unready", {**SLEEP, "readinessProbe": ready}))
+            found = await objects.until(
+                "test",
+                "live",
+                lambda p: "status" in p and p["status"]["containerStatuses"][0]["restartCount"] >= 1,
+            )
+            assert found
+            messages = [(e[1], e[2]) for e in objects.events]
+            assert ("Killing", "Container c0 failed liveness probe, will be restarted") in messages
+            unready = objects.get("pods", "test", "unready")
+            assert unready is not None
+            assert unready["status"]["containerStatuses"][0]["restartCount"] == 0
+            assert not is_ready(unready)
+            assert ("Unhealthy", "Readiness probe failed: not yet") in messages
+
+    in_world(body, tmp_path)
+
+
+def test_an_http_probe_asks_from_the_node(tmp_path: Path) -> None:
+    """A real HTTP server becomes Ready; one that answers 404 does not."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            server = {
+                "image": "python:3.11",
+                "command": ["python", "-m", "http.server", "8000"],
+                "workingDir": "/tmp",
+            }
+            ports = {"ports": [{"name": "web", "containerPort": 8000}]}
+            good = {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1}
+            bad = {"httpGet": {"path": "/none", "port": 8000}, "periodSeconds": 1}
+            running.objects.create("pods", pod("good", {**server, **ports, "readinessProbe": good}))
+            running.objects.create("pods", pod("bad", {**server, **ports, "readinessProbe": bad}))
+            await running.objects.until("test", "good", is_ready)
+            async with asyncio.timeout(10):
+                while "Readiness probe failed: HTTP probe failed with statuscode: 404" not in {
+                    e[2] for e in running.objects.events
+                }:
+                    await asyncio.sleep(0.05)
+            assert not is_ready(running.objects.get("pods", "test", "bad"))
+
+    in_world(body, tmp_path)
+
+
+def test_init_containers_run_in_order_and_sidecars_stay(tmp_path: Path) -> None:
+    """init, sidecar, init, app; the sidecar ends with the pod."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            mounts = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+            inits = [
+                {"name": "one", **shell("echo one >> /v/order", **mounts)},
+                {
+                    "name": "side",
+                    **shell("echo side >> /v/order; trap 'exit 0' TERM; sleep 100 & wait", **mounts),
+                    "restartPolicy": "Always",
+                },
+                {"name": "two", **shell("sleep 0.1; echo two >> /v/order", **mounts)},
+            ]
+            manifest = pod(
+                "p",
+                shell("cat /v/order", **mounts),
+                initContainers=inits,
+                restartPolicy="Never",
+                volumes=[{"name": "v", "emptyDir": {}}],
+            )
+            objects.create("pods", manifest)
+            done = await objects.until("test", "p", has_phase("Succeeded"))
+            assert (await running.log("test", "p", "c0")).split() == ["one", "side", "two"]
+            names = [(s["name"], next(iter(s["state"]))) for s in done["status"]["initContainerStatuses"]]
+            assert [n for n, _ in names] == ["one", "side", "two"]
+
+    in_world(body, tmp_path)
+
+
+def test_config_map_volumes_change_while_the_pod_runs(tmp_path: Path) -> None:
+    """A changed ConfigMap is seen in the volume at once, all keys together; the mount is read-only."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            cm = {
+                "kind": "ConfigMap",
+                "metadata": {"name": "cm", "namespace": "test"},
+                "data": {"a": "1", "b": "1"},
+            }
+            objects.create("configmaps", cm)
+            mounts = {"volumeMounts": [{"name": "v", "mountPath": "/etc/conf"}]}
+            objects.create(
+                "pods", pod("p", {**SLEEP, **mounts}, volumes=[{"name": "v", "configMap": {"name": "cm"}}])
+            )
+            await objects.until("test", "p", is_ready)
+            assert (await running.run("test", "p", "c0", "sh", "-c", "cat /etc/conf/*"))[1] == "11"
+            assert (await running.run("test", "p", "c0", "touch", "/etc/conf/x"))[0] != 0
+            objects.update("configmaps", {**cm, "data": {"a": "2", "c": "3"}})
+            await asyncio.sleep(0.05)
+            assert (await running.run("test", "p", "c0", "sh", "-c", "ls /etc/conf; cat /etc/conf/*"))[
+                1
+            ] == "a\nc\n23"
+
+    in_world(body, tmp_path)
+
+
+def test_termination_waits_for_its_grace_and_then_kills(tmp_path: Path) -> None:
+    """preStop runs first; a program that ignores SIGTERM is killed when the grace is over, exit code 137."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            mounts = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+            stubborn = shell(
+                "trap 'echo term >> /v/seen' TERM; while :; do sleep 0.05; done",
+                lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "echo pre >> /v/seen"]}}},
+                **mounts,
+            )
+            objects.create("pods", pod("p", stubborn, volumes=[{"name": "v", "emptyDir": {}}]))
+            found = await objects.until("test", "p", is_ready)
+            seen = world.scratch / "pods" / found["metadata"]["uid"] / "volumes" / "v" / "seen"
+            statuses: list[Any] = []
+            objects.store.subscribe(lambda e: statuses.append(e.obj) if e.resource == "pods" else None)
+            begun = time.monotonic()
+            objects.delete_pod("test", "p", grace=1)
+            await asyncio.sleep(0.6)
+            assert seen.read_text().split() == ["pre", "term"]
+            await objects.until("test", "p", is_gone)
+            assert 0.9 < time.monotonic() - begun < 2.5
+            codes = {state(s)["terminated"]["exitCode"] for s in statuses if "terminated" in state(s)}
+            assert codes == {128 + signal.SIGKILL}
+            assert not seen.exists(), "volumes go with the pod"
+
+    in_world(body, tmp_path)
+
+
+def test_fifty_pods_start_quickly_and_all_go(tmp_path: Path) -> None:
+    """50 pods with a process each: Ready within 5 s on two shared cores; the spawner stays small."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            names = [f"p{i}" for i in range(50)]
+            begun = time.monotonic()
+            for name in names:
+                running.objects.create(
+                    "pods",
+                    pod(name, {**SLEEP, "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 99 & wait"]}),
+                )
+            for name in names:
+                await running.objects.until("test", name, is_ready)
+            took = time.monotonic() - begun
+            assert took < 5, took
+            rollup = Path(f"/proc/{world.spawner_pid}/smaps_rollup").read_text()
+            pss = int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))
+            assert pss < 40_000, f"{pss} KiB"
+            for name in names:
+                running.objects.delete_pod("test", name)
+            for name in names:
+                await running.objects.until("test", name, is_gone)
+            left = [p for p in os.listdir("/proc") if p.isdigit()]
+            assert len(left) == 2, "the supervisor and the spawner"
+
+    in_world(body, tmp_path)
+
+
+def test_the_lab_hears_at_once_that_its_spawner_has_died(tmp_path: Path) -> None:
+    """Every container dies with the spawner; the supervisor is told, to end the lab."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            running.objects.create("pods", pod("p", SLEEP))
+            await running.objects.until("test", "p", is_ready)
+            os.kill(world.spawner_pid, signal.SIGKILL)
+            async with asyncio.timeout(5):
+                while not running.lost:
+                    await asyncio.sleep(0.01)
+
+    in_world(body, tmp_path)
+
+
+def test_names_and_services_work_between_nodes(tmp_path: Path) -> None:
+    """A pod on node-b reaches a Service by its short name, through DNS and the kernel's load balancing."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch, zones=3) as running:
+            await with_dns(running)
+            running.objects.create("pods", pod("redis", REDIS))
+            ready = await running.objects.until("test", "redis", is_ready)
+            running.service("redis-svc", "10.96.1.1", 6379, ready["status"]["podIP"])
+            script = (
+                "import socket\n"
+                "s = socket.create_connection(('redis-svc', 6379), 3)\n"
+                "s.sendall(b'PING\\r\\n'); print(s.recv(9))\n"
+                "try: socket.getaddrinfo('example.com', 80)\n"
+                "except socket.gaierror as error: print(error.errno)\n"
+            )
+            for node in ("node-b", "node-c", "node-a"):
+                manifest = pod(
+                    f"on-{node}",
+                    {"image": "python", "command": ["python", "-c", script]},
+                    restartPolicy="Never",
+                )
+                manifest["spec"]["nodeName"] = node
+                running.objects.create("pods", manifest)
+                await running.objects.until("test", f"on-{node}", has_phase("Succeeded"))
+                assert (await running.log("test", f"on-{node}", "c0")).split() == ["b'+PONG\\r\\n'", "-2"]
+
+    in_world(body, tmp_path)
+
+
+def test_a_policy_drops_and_the_flow_log_says_who(tmp_path: Path) -> None:
+    """Denied after the policy within 50 ms, allowed again after its removal; both in Hubble's words."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch, denied="reject") as running:
+            await with_dns(running)
+            for name in ("server", "client"):
+                running.objects.create("pods", pod(name, REDIS))
+            server = await running.objects.until("test", "server", is_ready)
+            await running.objects.until("test", "client", is_ready)
+            address = server["status"]["podIP"]
+            policy = {
+                "metadata": {"name": "deny", "namespace": "test"},
+                "spec": {"podSelector": {"matchLabels": {"app": "server"}}, "policyTypes": ["Ingress"]},
+            }
+            assert await _connects(running, address)
+            running.objects.create("networkpolicies.networking.k8s.io", policy)
+            await asyncio.sleep(0.05)
+            assert not await _connects(running, address)
+            running.objects.store.remove("networkpolicies.networking.k8s.io", "test", "deny")
+            await asyncio.sleep(0.05)
+            assert await _connects(running, address)
+            await asyncio.sleep(0.1)
+            text = await running.log("meshverdict-system", "flows-node-a", "flows")
+            seen = [flow for flow in map(_flow, text.splitlines()) if flow[2] == "server"]
+            assert ("DROPPED", "client", "server", "POLICY_DENIED", "deny") in seen
+            assert ("FORWARDED", "client", "server", None, None) in seen
+
+    in_world(body, tmp_path)
+
+
+async def _connects(running: Lab, address: str) -> bool:
+    script = f"timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/6379'"
+    return (await running.run("test", "client", "c0", "bash", "-c", script))[0] == 0
+
+
+def _flow(line: str) -> tuple[Any, ...]:
+    import json
+
+    flow = json.loads(line)["flow"]
+    policies = flow.get("ingress_denied_by") or [{}]
+    return (
+        flow["verdict"],
+        flow["source"].get("pod_name"),
+        flow["destination"].get("pod_name"),
+        flow.get("drop_reason_desc"),
+        policies[0].get("name"),
+    )
+
+
+def test_a_terminal_is_one_and_can_be_resized(tmp_path: Path) -> None:
+    """exec with a terminal: tty, its size, what is typed, and the exit status."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            running.objects.create("pods", pod("p", SLEEP))
+            ready = await running.objects.until("test", "p", is_ready)
+            backend = running.runtime.backend
+            session = await backend.exec(
+                ready, "c0", ["sh", "-c", "read x; tty; stty size; exit 7"], stdin=True, tty=True
+            )
+            session.resize(40, 132)
+            assert session.stdin is not None
+            session.stdin.write(b"go\n")
+            assert await session.wait() == 7
+            text = (await session.stdout.read()).decode().split()
+            assert text == ["go", "/dev/pts/0", "40", "132"]
+            await session.close()
+            piped = await backend.exec(ready, "c0", ["cat"], stdin=True, tty=False)
+            assert piped.stdin is not None
+            piped.stdin.write(b"x" * 100_000)
+            piped.stdin.close()
+            assert len(await piped.stdout.read()) == 100_000
+            assert await piped.wait() == 0
+            await piped.close()
+            with pytest.raises(BackendError, match="executable file not found"):
+                await backend.exec(ready, "c0", ["nosuch"], stdin=False, tty=False)
+
+    in_world(body, tmp_path)
+
+
+def test_no_container_may_be_root() -> None:
+    """runAsUser: 0 is an error that says what to do."""
+    with pytest.raises(container.ConfigError, match="runAsUser: 0 is not possible"):
+        container.user_ids(pod("p", SLEEP), {"securityContext": {"runAsUser": 0}}, 1000)
