@@ -68,7 +68,11 @@ def stop_load() -> dict[str, Any]:
 
 
 def mark_phase(name: str) -> str:
-    """Begin a phase of that name; the one before ends. Probes ask about phases, and the report shows them."""
+    """Begin a phase; the one before ends. Probes ask about phases, and the report shows them.
+
+    Args:
+        name: Its name.
+    """
     current().timeline.enter(name)
     return name
 

@@ -51,7 +51,7 @@ def decoy(tmp_path, monkeypatch):
             self.end_headers()
             self.wfile.write(b"{}")
 
-        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = handle_any
+        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = handle_any  # noqa: N815 - the library's names
 
         def log_message(self, *_):
             pass

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import yaml
+from chaosk8s import create_k8s_api_client
 from kubernetes.config import kube_config
 
 from meshverdict.chaos.cluster import KubeAccess, kubeconfig_of_context, only_reaching
@@ -72,8 +73,6 @@ def test_unknown_context_lists_the_known_ones(write, tmp_path):
 
 def test_libraries_lead_nowhere_until_a_cluster_is_chosen(monkeypatch):
     """With the aim nowhere, chaosk8s cannot make a client at all; afterwards everything is as it was."""
-    from chaosk8s import create_k8s_api_client
-
     monkeypatch.setenv("KUBECONFIG", "/somewhere/else")
     monkeypatch.setenv("KUBERNETES_CONTEXT", "prod")
     location = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
@@ -88,8 +87,6 @@ def test_libraries_lead_nowhere_until_a_cluster_is_chosen(monkeypatch):
 
 def test_chaosk8s_follows_the_aim_although_the_default_was_frozen(write, monkeypatch):
     """`kubernetes` reads KUBECONFIG when it is imported; the aim reaches behind that."""
-    from chaosk8s import create_k8s_api_client
-
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(write(kubeconfig("decoy"), "decoy")))
     access = KubeAccess.open(write(kubeconfig("lab"), "lab"), kind="embedded")
     with only_reaching() as aim:
@@ -107,8 +104,6 @@ def test_other_cluster_under_the_same_aim_is_refused(write):
 
 def test_proxy_of_the_environment_does_not_take_loopback_traffic(write, monkeypatch):
     """HTTP_PROXY is for the world outside; the embedded lab is on this machine."""
-    from chaosk8s import create_k8s_api_client
-
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
     monkeypatch.delenv("NO_PROXY", raising=False)
     value = kubeconfig("lab")

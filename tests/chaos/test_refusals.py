@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from chaosk8s import create_k8s_api_client
+from chaoslib.types import Dry
+from kubernetes import client
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,8 +40,6 @@ def refused(run, decoy, caplog, tmp_path):
 
 def test_decoy_notices_whoever_uses_the_default_kubeconfig(decoy):
     """The check below can fail: a client made in the usual way reaches the decoy."""
-    from kubernetes import client
-
     client.VersionApi(create_k8s_api_client()).get_code(_preload_content=False)
     assert decoy == ["GET /version/"]
 
@@ -129,8 +129,6 @@ def test_lab_that_cannot_start_is_refused_with_its_own_reason(refused, isolate_r
 
 def test_dry_run_needs_no_lab(run, decoy, isolate_redis):
     """`chaos run --dry=activities` checks a file; it starts nothing."""
-    from chaoslib.types import Dry
-
     isolate_redis["dry"] = Dry.ACTIVITIES
     journal = run(isolate_redis)
     assert journal["status"] == "completed"
@@ -162,7 +160,7 @@ def test_chaos_run_from_the_command_line_is_refused_in_the_same_way(isolate_redi
     assert json.loads((tmp_path / "journal.json").read_text())["status"] == "interrupted"
 
 
-def test_misspelt_var_is_refused(isolate_redis, decoy, tmp_path):
+def test_misspelt_var_is_refused(decoy, tmp_path):
     """Chaos Toolkit ignores a --var that the configuration does not have."""
     chaos = Path(sys.executable).with_name("chaos")
     environ = {**os.environ, "HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
