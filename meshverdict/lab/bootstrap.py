@@ -5,33 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from meshverdict.cluster.bootstrap import install
 from meshverdict.cluster.errors import ApiError
 from meshverdict.cluster.objects import Objects
 from meshverdict.lab.manifests import as_applied
 from meshverdict.model.errors import UsageError
-from meshverdict.network.addresses import KUBERNETES_IP
 from meshverdict.runtime.runtime import SYSTEM_NAMESPACE, capacity, system_manifests
 from meshverdict.runtime.topology import API_PORT, WORLD_ADDRESS, Node, node_manifest
 
 _MANAGER = "meshverdict"
-_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", SYSTEM_NAMESPACE)
 
 
 def create_cluster(objects: Objects, nodes: Sequence[Node]) -> None:
     """Create the namespaces and nodes of a new cluster."""
-    for name in _NAMESPACES:
-        objects.create(
-            "namespaces",
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
-            manager=_MANAGER,
-        )
+    install(objects, endpoint=(WORLD_ADDRESS, API_PORT))
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
+    objects.create("namespaces", namespace, manager=_MANAGER)
     now = objects.now()
     for node in nodes:
         manifest = node_manifest(node, capacity(), now)
         made = objects.create("nodes", manifest, manager="kubelet")
         objects.update_status("nodes", {**made, "status": manifest["status"]}, manager="kubelet")
-    objects.create("services", _kubernetes_service(), manager=_MANAGER)
-    objects.create("endpointslices.discovery.k8s.io", _kubernetes_slice(), manager=_MANAGER)
 
 
 def create_system(objects: Objects, nodes: Sequence[Node]) -> None:
@@ -65,31 +59,3 @@ def apply_all(objects: Objects, manifests: Iterable[dict[str, Any]]) -> None:
                 objects.update(kind.resource, obj, manager="kubectl-client-side-apply")
         except ApiError as error:
             raise UsageError(f"{name}: {error}") from error
-
-
-def _kubernetes_service() -> dict[str, Any]:
-    labels = {"component": "apiserver", "provider": "kubernetes"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
-        "spec": {
-            "clusterIP": KUBERNETES_IP,
-            "ports": [{"name": "https", "port": 443, "targetPort": API_PORT, "protocol": "TCP"}],
-        },
-    }
-
-
-def _kubernetes_slice() -> dict[str, Any]:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [WORLD_ADDRESS], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": API_PORT, "protocol": "TCP"}],
-    }
