@@ -35,8 +35,15 @@ _IN, _OUT = 1, 4
 # An event brings one answer; arrivals must not wait until a crowd of answers is read.
 _BATCH = 16
 _LONGEST_SLEEP = 0.05
-# A connection costs more than a request: opened without limit, they would make the delay that they should end.
+# A connection costs more than a request. Opened for every request that finds none free, they would make the delay
+# that they should end: so, beyond a few, only for requests that have waited, and not too many at once.
+_FEW = 64
+_PATIENCE_S = 0.0005
 _OPENING = 16
+_TICK_S = 0.02
+_LATE_S = 0.002
+# Arrivals served before answers are looked for.
+_BURST = 16
 _IDLE_SUSPECT_S = 1.0
 _IDLE_S = 60.0
 _ENDLESS = math.inf
@@ -85,8 +92,9 @@ class Engine:
         self._most_connections = most_connections
         self._most_in_flight = most_in_flight
         self._largest_body = largest_body
-        self._pools: list[Pool] = []
+        self._pools: set[Pool] = set()
         self._over: deque[Exchange] = deque()
+        self._late = False
         self._halt = False
         self._abort = False
 
@@ -112,10 +120,14 @@ class Engine:
             self._over,
         )
         due, act = next(self._arrivals, _NEVER)
+        tick = 0.0
         try:
             while True:
                 now = clock()
-                while due <= now and not self._halt:
+                burst = _BURST
+                while due <= now and burst and not self._halt:
+                    burst -= 1
+                    self._late = now - due > _LATE_S
                     if self._in_flight >= self._most_in_flight:
                         meter.drop()
                     else:
@@ -127,6 +139,10 @@ class Engine:
                 for _ in range(len(over)):  # no more: a task may fail and ask again for ever
                     exchange = over.popleft()
                     exchange.done(exchange)
+                if now >= tick:
+                    tick = now + _TICK_S
+                    for pool in self._pools if not self._late else ():
+                        self._provide(pool)
                 if now >= meter.second_ends:
                     meter.end_second(now, self._in_flight, len(connections))
                     self._retire(now)
@@ -134,7 +150,8 @@ class Engine:
                     break
                 wake = min(due, meter.second_ends) if not self._halt else meter.second_ends
                 if wake > now and not over:
-                    self._timer.wake_at(wake)
+                    # Setting a timer can cost as much as a request: busy, wake up for several arrivals at once.
+                    self._timer.wake_at(max(wake, now + meter.nap))
                     events = poll(_LONGEST_SLEEP, _BATCH)
                 else:
                     events = poll(0, _BATCH)
@@ -174,7 +191,11 @@ class Engine:
         pool.waiting[id(exchange)] = exchange
         if first:
             pool.waiting.move_to_end(id(exchange), last=False)
-        self._provide(pool)
+        # One more connection, now or after some patience: see _FEW.
+        if pool.total < _FEW or not pool.keep_alive:
+            self._provide(pool)
+        elif not self._late and exchange.due - next(iter(pool.waiting.values())).due > _PATIENCE_S:
+            self._provide(pool)
 
     def _start(self, connection: Connection, exchange: Exchange) -> bool:
         """Send on a connection that is ready; False if it turns out to be gone, and closed now."""
@@ -242,6 +263,8 @@ class Engine:
             self._connect_failed(pool, error)
             return
         self._meter.opened += 1
+        self._pools.add(pool)
+        pool.total += 1
         pool.opening[connection.fd] = connection
         self._connections[connection.fd] = connection
         self._epoll.register(connection.fd, _OUT)
@@ -264,6 +287,7 @@ class Engine:
     def _forget(self, connection: Connection) -> None:
         del self._connections[connection.fd]
         connection.pool.opening.pop(connection.fd, None)
+        connection.pool.total -= 1
         connection.exchange = None
         connection.close()  # which also takes it out of the epoll
         self._provide(connection.pool)
@@ -280,7 +304,7 @@ class Engine:
 
     def _retire(self, now: float) -> None:
         """Close connections that nobody has needed for long."""
-        for pool in {id(c.pool): c.pool for c in self._connections.values()}.values():
+        for pool in self._pools:
             while pool.idle and (pool.idle[0].used or pool.idle[0].started) < now - _IDLE_S:
                 self._forget(pool.idle.popleft())
 
@@ -342,6 +366,7 @@ class Engine:
         except OSError as another:
             error = another
         connection.close()
+        pool.total -= 1
         self._connect_failed(pool, error)
         self._provide(pool)
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _FIFO = 1
 # Above this, real-time priority would starve everything else on the core, the system under load included.
-_BUSY = 0.85
+_BUSY = 0.9
+_HALF = 0.4
+_NAP_S = 100e-6
 
 
 class Meter:
@@ -27,6 +29,7 @@ class Meter:
         w: Worker number.
         tell: Takes the line of each second, in the engine's thread, and must not block.
         fifo: Whether to ask for real-time priority.
+        busy: Whether the thread is expected to be busy from the beginning.
         clock: Steady clock in seconds.
         wall: Wall clock in seconds.
 
@@ -36,6 +39,7 @@ class Meter:
         opened: Connections opened in this second.
         resent: Requests sent again because an idle connection was dead.
         held: Times that no connection could be opened because of a limit of this process.
+        nap: Shortest sleep, seconds: above 0 while the thread is busy.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Meter:
         tell: Callable[[GeneratorSecond], None],
         *,
         fifo: bool = True,
+        busy: bool = False,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -54,6 +59,7 @@ class Meter:
         self.offset = wall() - clock()
         self._step_seen = 0.0
         self.sent = self.opened = self.resent = self.held = 0
+        self.nap = _NAP_S if busy else 0.0
         self._scheduled = self._dropped = 0
         self._lag = Histogram(RATIO)
         self._schedstat = -1
@@ -104,6 +110,7 @@ class Meter:
         """Tell of the second that is over, and of seconds without any sign of life."""
         cpu, waited = time.thread_time(), self._waiting()
         share = (cpu - self._cpu) / max(now - self._began, 1e-6)
+        self.nap = _NAP_S if share > _HALF else 0.0
         step = self._wall() - now - self.offset
         self._tell(
             GeneratorSecond(

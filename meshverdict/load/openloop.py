@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _LEAD_S = 0.05
 _SPARE_FILES = 200
+_BUSY_RATE = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ class OpenLoop:
         self._errors: Counter[tuple[str, str]] = Counter()
         self._pools: dict[tuple[str, str, int, bool, bool], Pool] = {}
         files = raise_file_limit(20_000)
-        self._meter = Meter(share.index, self._tell, clock=clock)
+        busy = sum(stream.shape.mean for stream in self._streams) / share.of > _BUSY_RATE
+        self._meter = Meter(share.index, self._tell, busy=busy, clock=clock)
         self._engine = Engine(
             self._arrivals(),
             self._meter,
@@ -141,6 +143,7 @@ class OpenLoop:
             epoll=epoll,
         )
         self._loop: greenlet.greenlet | None = None
+        self._resting: list[greenlet.greenlet] = []
         for user in {id(j.user): j.user for s in self._streams for j in s.jobs}.values():
             self._equip(user)
 
@@ -196,28 +199,30 @@ class OpenLoop:
         source = random.Random(f"{self._seed}/{stream.name}/tasks/{self._share.index}")  # noqa: S311
         bounds = list(itertools.accumulate(job.weight for job in stream.jobs))
         total, jobs, choose = bounds[-1], stream.jobs, source.random
-        loop = self._loop
-        guarded = self._guarded
+        resting, serve, loop = self._resting, self._serve, self._loop
 
         def act(due: float) -> None:
             job = jobs[bisect_right(bounds, choose() * total)] if len(jobs) > 1 else jobs[0]
             session = job.user.client
             session.due = due
-            greenlet.greenlet(guarded, loop).switch(job)
+            (resting.pop() if resting else greenlet.greenlet(serve, loop)).switch(job)
             session.due = None
 
         for offset in offsets:
             yield offset, number, act
 
-    def _guarded(self, job: Job) -> None:
-        """Run a task; one that raises is counted and told, and spoils no other."""
-        try:
-            job.task(job.user)
-        except greenlet.GreenletExit:
-            raise
-        except Exception as error:  # noqa: BLE001  # a locustfile may raise anything
-            trace = "".join(traceback.format_tb(sys.exc_info()[2]))
-            self._errors[f"{type(error).__name__}: {error}", trace] += 1
+    def _serve(self, job: Job) -> None:
+        """One greenlet's life: a task after the other. One that raises is counted, and spoils no other."""
+        assert self._loop is not None  # noqa: S101  # it called
+        me, rest, resting = greenlet.getcurrent(), self._loop.switch, self._resting
+        while True:
+            try:
+                job.task(job.user)
+            except Exception as error:  # noqa: BLE001  # a locustfile may raise anything
+                trace = "".join(traceback.format_tb(sys.exc_info()[2]))
+                self._errors[f"{type(error).__name__}: {error}", trace] += 1
+            resting.append(me)
+            job = rest()
 
     def _count(
         self, method: str, name: str, outcome: Outcome, status: int, latency: float, size: int, problem: str

@@ -26,6 +26,7 @@ class Pool:
         idle: Connections that wait for a request, the last used at the end: it is taken first, and stays warm.
         opening: Connections that are not ready yet, oldest first.
         waiting: Requests that wait for a connection.
+        total: Connections of any state.
         keep_alive: Whether a connection carries more than one request.
     """
 
@@ -38,6 +39,7 @@ class Pool:
         self.preferred = 0
         self.tls = tls
         self.keep_alive = keep_alive
+        self.total = 0
         self.idle: deque[Connection] = deque()
         self.opening: OrderedDict[int, Connection] = OrderedDict()
         self.waiting: OrderedDict[int, Exchange] = OrderedDict()

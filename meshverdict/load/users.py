@@ -320,7 +320,7 @@ def _test_start(environment: Any, **_: Any) -> None:
 
 def _finish(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
-        if is_open(environment):
+        if is_open(environment) and environment.runner.state in {"running", "spawning"}:
             _finish_workers(environment.runner)
     elif DRIVER.finish() == "crashed":
         RECORDER.crashed = True
