@@ -3,6 +3,7 @@
 import copy
 import http.server
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 import yaml
 from chaoslib.experiment import run_experiment
 from kubernetes.config import kube_config
+
+sys.path.insert(0, str(Path(__file__).parent))
+from lab import Lab, meshverdict
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
@@ -76,3 +80,15 @@ def decoy(tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A real lab, for all tests of this folder."""
+    state = tmp_path_factory.mktemp("lab")
+    code, info = meshverdict(state, "up", "--port", "18391")
+    if code != 0 and "cannot run the embedded lab" in str(info):
+        pytest.skip(str(info))
+    assert code == 0, info
+    yield Lab(state, info)
+    assert meshverdict(state, "down")[0] == 0
