@@ -31,6 +31,7 @@ class BuiltinWorker:
         self._start = start
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
+        self.up = asyncio.Event()
 
     async def run(self) -> None:
         """Start the part and wait for its end."""
@@ -42,6 +43,7 @@ class BuiltinWorker:
             record.pulled = record.started = record.ready = True
             record.container_id = new_container_id()
             record.state = Running(started)
+            self.up.set()
             pod.changed()
             try:
                 await self._stop.wait()

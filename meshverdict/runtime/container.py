@@ -7,10 +7,12 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
-from meshverdict.runtime import probes
 from meshverdict.runtime.backoff import Backoff
+from meshverdict.runtime.container_plan import ConfigError, ContainerPlan, ContainerPlanner
+from meshverdict.runtime.container_probes import ContainerProbes
 from meshverdict.runtime.container_state import (
     ContainerRecord,
     Running,
@@ -18,36 +20,20 @@ from meshverdict.runtime.container_state import (
     Waiting,
     new_container_id,
 )
-from meshverdict.runtime.environment import (
-    MissingReferenceError,
-    container_environment,
-    expand,
-    service_variables,
-)
+from meshverdict.runtime.environment import MissingReferenceError
 from meshverdict.runtime.images import Image, ImageError
 from meshverdict.runtime.logs import LogFile, PipeLogger
-from meshverdict.runtime.process import Program
-from meshverdict.runtime.rootfs import HOME, Mount
 from meshverdict.runtime.spawn_client import Process, SpawnError
-from meshverdict.runtime.volumes import VolumeError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-
-    from meshverdict.cluster.store import Manifest
     from meshverdict.runtime.pod import PodWorker
+    from meshverdict.runtime.process import Program
 
 PRIORITY_ANNOTATION: Final = "meshverdict.io/priority"
 _LOG_PATIENCE_S: Final = 2.0
 _CONFIG_RETRY_S: Final = 2.0
-_MAX_MESSAGE: Final = 4096
-_MAX_UID: Final = 65_535
 _START_ERROR: Final = 128
 _MAX_PROBE_OUTPUT: Final = 10 << 10
-
-
-class ConfigError(Exception):
-    """The container cannot be made as its manifest says; the text is its waiting message."""
 
 
 class ContainerWorker:
@@ -63,7 +49,8 @@ class ContainerWorker:
         self._services = pod.services
         self._stopping = False
         self._backoff = Backoff()
-        self._probes: list[asyncio.Task[None]] = []
+        self._planner = ContainerPlanner(pod, record)
+        self._probes = ContainerProbes(pod, record, self.execute, self._kill, self._event)
         self._wake = asyncio.Event()
         self._logger: PipeLogger | None = None
 
@@ -90,13 +77,13 @@ class ContainerWorker:
     async def _attempt(self, image: Image) -> bool:
         """One run; True if there shall be another."""
         try:
-            program, mounts, folders = self._prepare(image)
+            plan = self._planner.plan(image)
         except (MissingReferenceError, ConfigError) as error:
             await self._configuration_wait("CreateContainerConfigError", error)
             return not self._stopping
         started = time.time()
         try:
-            await self._start(program, mounts, folders)
+            await self._start(plan)
         except SpawnError as error:
             self._end_attempt(_START_ERROR, "StartError", started, str(error))
             self._event("Warning", "Failed", f"Error: failed to start container: {error}")
@@ -114,16 +101,19 @@ class ContainerWorker:
             self.record.last = self.record.state
         self.record.state = Running(started)
         self.record.restarting = False
-        self._begin_probes()
+        self._probes.begin()
         self._pod.changed()
         status = await process.wait()
-        self._end_probes()
+        self._probes.end()
         logger, self._logger = self._logger, None
         if logger:
             await logger.finish(_LOG_PATIENCE_S)
         code = status if status >= 0 else 128 - status
         self._end_attempt(
-            code, "Completed" if code == 0 else "Error", started, self._termination_message(code)
+            code,
+            "Completed" if code == 0 else "Error",
+            started,
+            self._planner.termination_message(code, self.log),
         )
 
     def _end_attempt(self, code: int, reason: str, started: float, message: str) -> None:
@@ -227,58 +217,25 @@ class ContainerWorker:
         self._wait(reason, str(error))
         await self._sleep(_CONFIG_RETRY_S)
 
-    def _prepare(self, image: Image) -> tuple[Program, list[Mount], list[str]]:
-        """Program, mounts and writable folders.
-
-        Raises:
-            ConfigError: Or MissingReferenceError.
-        """
-        pod, spec = self._pod.manifest, self.record.spec
-        env = self.environment(image)
-        command = [expand(part, env) for part in spec.get("command") or ()]
-        args = [expand(part, env) for part in spec.get("args") or ()]
-        argv = image.argv(command, args)
-        if not argv:
-            raise ConfigError(f'no command specified for image "{spec.get("image")}"')
-        uid, gid = user_ids(pod, spec, image.user)
-        cwd = spec.get("workingDir") or image.workdir
-        try:
-            mounts = self._services.machine.mounts(spec.get("image") or "", image)
-            mounts += self._pod.volumes.mounts(spec, lambda text: expand(text, env))
-        except (ImageError, VolumeError) as error:
-            raise ConfigError(str(error)) from error
-        mounts.append(Mount(self._termination_file(), self._termination_path(), readonly=False))
-        return Program(argv, env, cwd, uid, gid), mounts, [*image.folders, cwd]
-
-    def environment(self, image: Image) -> dict[str, str]:
-        """The container's environment."""
-        pod, services = self._pod.manifest, self._services
-        base = {"HOME": HOME, **services.machine.env(), **image.env, "HOSTNAME": self._pod.hostname}
-        namespaced = services.objects.list("services", self._pod.namespace)
-        if kubernetes := services.objects.get("services", "default", "kubernetes"):
-            namespaced = [kubernetes, *namespaced]
-        links = pod["spec"].get("enableServiceLinks", True)
-        base |= service_variables(namespaced, self._pod.namespace, links=links)
-        return container_environment(pod, self.record.spec, base, self._pod.lookup, services.capacity)
-
     # ---- starting
 
-    async def _start(self, program: Program, mounts: Sequence[Mount], folders: Sequence[str]) -> None:
+    async def _start(self, plan: ContainerPlan) -> None:
         record, pod = self.record, self._pod
         record.container_id = new_container_id()
+        if self.previous_log is not None:
+            self.previous_log.delete()
         self.previous_log = self.log
         self.log = LogFile(pod.log_folder / record.name / f"{record.restarts}.log")
         self._event("Normal", "Created", "Container created")
-        security = record.spec.get("securityContext") or {}
         with _pipes() as (stdin, out, err, readers):
             self.process = await self._services.spawner.start(
                 pod.uid,
-                program,
+                plan.program,
                 (stdin, out, err),
                 etc=str(pod.etc),
-                volumes=mounts,
-                folders=folders,
-                readonly=bool(security.get("readOnlyRootFilesystem")),
+                volumes=plan.mounts,
+                folders=plan.folders,
+                readonly=plan.readonly,
             )
             self._logger = PipeLogger(self.log, *readers)
             readers.clear()
@@ -291,77 +248,6 @@ class ContainerWorker:
             raise SpawnError("the container is not running")
         return self.process
 
-    # ---- probes and hooks
-
-    def _begin_probes(self) -> None:
-        spec, record = self.record.spec, self.record
-        startup = spec.get("startupProbe")
-        record.started = startup is None
-        record.ready = record.started and not spec.get("readinessProbe")
-        if startup:
-            self._probe("Startup", startup, self._startup_verdict, None)
-        else:
-            self._begin_regular_probes()
-        if (spec.get("lifecycle") or {}).get("postStart"):
-            self._probes.append(asyncio.create_task(self._post_start(spec["lifecycle"]["postStart"])))
-
-    def _begin_regular_probes(self) -> None:
-        spec = self.record.spec
-        if probe := spec.get("readinessProbe"):
-            self._probe("Readiness", probe, self._readiness_verdict, False)
-        if probe := spec.get("livenessProbe"):
-            self._probe("Liveness", probe, self._liveness_verdict, True)
-
-    def _probe(
-        self,
-        kind: str,
-        probe: Mapping[str, Any],
-        verdict: Callable[[bool, Mapping[str, Any]], None],
-        initial: bool | None,  # noqa: FBT001
-    ) -> None:
-        def failed(message: str) -> None:
-            self._event("Warning", "Unhealthy", f"{kind} probe failed: {message}")
-
-        def ask() -> Awaitable[probes.Outcome]:
-            return probes.ask(probe, self.record.spec, self._pod.address, self._pod.dial, self.execute)
-
-        watch = probes.Watch(ask, lambda ok: verdict(ok, probe), failed, eager=kind != "Liveness")
-        self._probes.append(asyncio.create_task(probes.watch(probes.Settings.of(probe), watch, initial)))
-
-    def _startup_verdict(self, ok: bool, probe: Mapping[str, Any]) -> None:  # noqa: FBT001
-        if not ok:
-            self._unhealthy("startup", probe)
-            return
-        self.record.started = True
-        self.record.ready = not self.record.spec.get("readinessProbe")
-        self._probes.pop(0).cancel()
-        self._begin_regular_probes()
-        self._pod.changed()
-
-    def _readiness_verdict(self, ok: bool, _probe: Mapping[str, Any]) -> None:  # noqa: FBT001
-        self.record.ready = ok
-        self._pod.changed()
-
-    def _liveness_verdict(self, ok: bool, probe: Mapping[str, Any]) -> None:  # noqa: FBT001
-        if not ok:
-            self._unhealthy("liveness", probe)
-
-    def _unhealthy(self, kind: str, probe: Mapping[str, Any]) -> None:
-        grace = probe.get("terminationGracePeriodSeconds")
-        if grace is None:
-            grace = self._pod.manifest["spec"].get("terminationGracePeriodSeconds", 30)
-        restart = ", will be restarted" if self._restarts_after_kill() else ""
-        self._event("Normal", "Killing", f"Container {self.record.name} failed {kind} probe{restart}")
-        self._pod.background(self._kill(float(grace)))
-
-    def _restarts_after_kill(self) -> bool:
-        return bool(self._pod.manifest["spec"].get("restartPolicy", "Always") != "Never")
-
-    def _end_probes(self) -> None:
-        for task in self._probes:
-            task.cancel()
-        self._probes.clear()
-
     async def execute(self, command: list[str], timeout: float) -> tuple[int, str]:  # noqa: ASYNC109
         """Run a command in the container; returns its status and the beginning of what it printed."""
         process = self.process
@@ -370,7 +256,7 @@ class ContainerWorker:
         reader, writer = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            program = await self.exec_program(command)
+            program = self._planner.exec_program(command)
             child = await self._services.spawner.exec(process, program, (null, writer, writer))
         except SpawnError as error:
             os.close(reader)
@@ -394,30 +280,14 @@ class ContainerWorker:
             os.close(reader)
         return status, output.decode(errors="replace")
 
-    async def exec_program(self, command: Sequence[str]) -> Program:
-        """What an exec in this container runs: its environment, folder and user."""
-        spec = self.record.spec
-        image = self._services.images.find(spec.get("image") or "")
-        uid, gid = user_ids(self._pod.manifest, spec, image.user)
-        cwd = spec.get("workingDir") or image.workdir
-        return Program(list(command), self.environment(image), cwd, uid, gid)
+    def exec_program(self, command: Sequence[str]) -> Program:
+        """What an exec in this container runs: with its environment, folder and user."""
+        return self._planner.exec_program(command)
 
-    async def _hook(self, handler: Mapping[str, Any], timeout: float) -> str:  # noqa: ASYNC109
-        """Run a lifecycle hook; returns what went wrong, or nothing."""
-        if "sleep" in handler:
-            await asyncio.sleep(min(float(handler["sleep"]["seconds"]), timeout))
-            return ""
-        asked = {**handler, "timeoutSeconds": timeout}
-        outcome = await probes.ask(asked, self.record.spec, self._pod.address, self._pod.dial, self.execute)
-        return "" if outcome.ok else outcome.message
-
-    async def _post_start(self, handler: Mapping[str, Any]) -> None:
-        failure = await self._hook(handler, 3600.0)
-        if failure:
-            self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}")
-            self._pod.background(
-                self._kill(float(self._pod.manifest["spec"].get("terminationGracePeriodSeconds", 30)))
-            )
+    @property
+    def up(self) -> asyncio.Event:
+        """Set when the container has started, by its startup probe if it has one."""
+        return self._probes.up
 
     # ---- stopping
 
@@ -426,8 +296,7 @@ class ContainerWorker:
         self._stopping = True
         self.record.restarting = False
         self._wake.set()
-        for task in self._probes:
-            task.cancel()
+        self._probes.end()
         if self.process is not None:
             self._event("Normal", "Killing", f"Stopping container {self.record.name}")
             await self._kill(grace)
@@ -452,7 +321,7 @@ class ContainerWorker:
         deadline = time.monotonic() + grace
         hook = (self.record.spec.get("lifecycle") or {}).get("preStop")
         if hook and grace > 0:
-            failure = await self._hook(hook, grace)
+            failure = await self._probes.hook(hook, grace)
             if failure:
                 self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failure}")
         left = deadline - time.monotonic()
@@ -465,51 +334,9 @@ class ContainerWorker:
         await process.send_signal(signal.SIGKILL)
         await process.wait()
 
-    # ---- small things
-
-    def _termination_path(self) -> str:
-        return str(self.record.spec.get("terminationMessagePath") or "/dev/termination-log")
-
-    def _termination_file(self) -> str:
-        path = self._pod.folder / "termination" / self.record.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-        path.chmod(0o666)
-        return str(path)
-
-    def _termination_message(self, code: int) -> str:
-        path = self._pod.folder / "termination" / self.record.name
-        try:
-            with path.open("rb") as file:
-                message = file.read(_MAX_MESSAGE)
-        except FileNotFoundError:
-            return ""
-        policy = self.record.spec.get("terminationMessagePolicy")
-        if not message and policy == "FallbackToLogsOnError" and code != 0 and self.log:
-            message = self.log.tail(80, 2048)
-        return message.decode(errors="replace")
-
     def _event(self, kind: str, reason: str, message: str) -> None:
         field = "initContainers" if self.record.kind != "app" else "containers"
         self._pod.event(kind, reason, message, f"spec.{field}{{{self.record.name}}}")
-
-
-def user_ids(pod: Manifest, spec: Mapping[str, Any], default: int) -> tuple[int, int]:
-    """User and group of a container.
-
-    Raises:
-        ConfigError: The manifest wants root or an id that cannot be had.
-    """
-    contexts = (spec.get("securityContext") or {}, pod["spec"].get("securityContext") or {})
-    uid = next((c["runAsUser"] for c in contexts if c.get("runAsUser") is not None), default)
-    gid = next((c["runAsGroup"] for c in contexts if c.get("runAsGroup") is not None), uid)
-    for name, value in (("runAsUser", uid), ("runAsGroup", gid)):
-        if not 1 <= value <= _MAX_UID:
-            raise ConfigError(
-                f"securityContext.{name}: {value} is not possible in the embedded lab, where no container is root; "
-                f"use 1 to {_MAX_UID}, or leave it out"
-            )
-    return uid, gid
 
 
 def _go_duration(seconds: float) -> str:

@@ -45,6 +45,7 @@ class ContainerRecord:
 
     Attributes:
         spec: The container as the pod's manifest has it.
+        begun: It was started once before; a sidecar that has begun lets the next containers start.
         started: Its startup probe has succeeded (or it has none and it runs).
         ready: Its readiness probe says so (or it has none and it runs).
         pulled: Its image was found.
@@ -57,6 +58,7 @@ class ContainerRecord:
     state: State
     last: Terminated | None = None
     restarts: int = 0
+    begun: bool = False
     started: bool = False
     ready: bool = False
     pulled: bool = False

@@ -142,6 +142,7 @@ class Resolver:
         """The answer to one message; None if it deserves none.
 
         Args:
+            data: The message as it was received.
             limit: The longest answer; None means what fits into UDP for this client.
         """
         try:

@@ -59,8 +59,7 @@ def resource_value(
 ) -> str:
     """A ``resourceFieldRef``: the request or limit in units of *divisor*, rounded up.
 
-    Args:
-        machine: What the machine has, for a limit that is not set: ``cpu`` cores, ``memory`` bytes.
+    A limit that is not set is what the *machine* has: ``cpu`` cores, ``memory`` bytes.
     """
     kind, _, name = resource.partition(".")
     resources = container.get("resources") or {}

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.model.errors import UnsupportedError
@@ -32,6 +32,8 @@ POLICIES: Final = "networkpolicies.networking.k8s.io"
 SLICES: Final = "endpointslices.discovery.k8s.io"
 _WATCHED: Final = frozenset({"pods", "namespaces", "services", SLICES, POLICIES})
 _KEPT_TIMES: Final = 1000
+_REST: Final = 2.0  # times as long as the last application took
+_LONGEST_REST_S: Final = 0.05
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +83,8 @@ class Firewall:
         self._settings = settings
         self._on_refused = on_refused
         self._nodes = {n.name: _NodeState(n, Nftables(networks[n.name], prefix)) for n in nodes}
-        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._rested = 0.0
         self._waiting: list[tuple[str, str, asyncio.Future[None]]] = []
         self.applied: deque[Applied] = deque(maxlen=_KEPT_TIMES)
         self.revision = 0
@@ -98,7 +101,7 @@ class Firewall:
 
     async def enforced(self, node: str, address: str) -> None:
         """Wait until the node's kernel has a ruleset that knows this pod address."""
-        if address in self._nodes[node].covered and not self._scheduled:
+        if address in self._nodes[node].covered and self._timer is None:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((node, address, future))
@@ -111,18 +114,35 @@ class Firewall:
 
     def _changed(self, event: Event) -> None:
         if event.resource in _WATCHED and _matters(event):
-            self._schedule()
+            self._schedule(urgent=event.resource == POLICIES)
 
-    def _schedule(self) -> None:
-        """Once the loop is idle: a hundred changes made at once are one transaction."""
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self.apply)
+    def _schedule(self, *, urgent: bool = False) -> None:
+        """Once the loop is idle: a hundred changes made at once are one transaction.
+
+        Rulesets of big labs take long: between two of them the loop gets time for others, unless a
+        policy has changed, because people measure how long that takes.
+        """
+        if self._timer is not None:
+            if not urgent:
+                return
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        due = loop.time() if urgent else max(loop.time(), self._rested)
+        self._timer = loop.call_at(due, self.apply)
 
     def apply(self) -> None:
         """Compile and load now."""
-        self._scheduled = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         begun = time.perf_counter()
+        self._compile_and_load()
+        took = time.perf_counter() - begun
+        self.applied.append(Applied(time.time(), took))
+        self._rested = asyncio.get_running_loop().time() + min(_REST * took, _LONGEST_REST_S)
+        self._tell()
+
+    def _compile_and_load(self) -> None:
         revision = self._store.revision
         pods = [pod for manifest in self._store.list("pods") if (pod := pod_net(manifest))]
         namespaces = {
@@ -142,8 +162,6 @@ class Firewall:
             good = self._load(state, ruleset, pods) and good
         if good:
             self.revision = revision
-        self.applied.append(Applied(time.time(), time.perf_counter() - begun))
-        self._tell()
 
     def _load(self, state: _NodeState, ruleset: NodeRuleset, pods: Sequence[PodNet]) -> bool:
         text = ruleset.text
@@ -208,10 +226,16 @@ class Firewall:
 def _matters(event: Event) -> bool:
     """Whether a change can change a ruleset; most changes of pods are only of their status."""
     if event.resource == "pods":
-        return event.old is None or event.type == "DELETED" or pod_net(event.obj) != pod_net(event.old)
+        return event.old is None or event.type == "DELETED" or _address(event.obj) != _address(event.old)
     if event.old is None or event.type == "DELETED":
         return True
     return _essence(event.obj) != _essence(event.old)
+
+
+def _address(pod: Mapping[str, Any]) -> PodNet | None:
+    """What of a pod the rulesets know; whether it is Ready is the EndpointSlices' matter."""
+    net = pod_net(pod)
+    return replace(net, ready=True) if net else None
 
 
 def _essence(obj: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -97,10 +97,10 @@ class FlowLog:
 
     @classmethod
     def start(
-        cls, store: Store, network: int, group: int, node: str, policies_of: PoliciesOf, log: LogFile
+        cls, store: Store, packets: socket.socket, node: str, policies_of: PoliciesOf, log: LogFile
     ) -> FlowLog:
-        """Open the packet log of a node's network and follow it."""
-        return cls(nflog.open_log(network, group), node, PodNames(store), policies_of, log)
+        """Follow a node's packet log (see :func:`.nflog.open_log`)."""
+        return cls(packets, node, PodNames(store), policies_of, log)
 
     async def close(self) -> None:
         """Write what was counted, and end."""
@@ -165,7 +165,13 @@ class FlowLog:
 
     def _write(self, packet: nflog.Packet, tag: FlowTag, at: float, count: int) -> None:
         line = flow_line(
-            packet, tag, at, count, self._node, self._names, self._policies_of(self._node, tag.decider)
+            packet,
+            tag,
+            at=at,
+            count=count,
+            node=self._node,
+            names=self._names,
+            policies=self._policies_of(self._node, tag.decider),
         )
         self._log.write("stdout", json.dumps(line, separators=(",", ":")).encode(), time.time_ns())
 
@@ -173,6 +179,7 @@ class FlowLog:
 def flow_line(
     packet: nflog.Packet,
     tag: FlowTag,
+    *,
     at: float,
     count: int,
     node: str,

@@ -86,7 +86,7 @@ def setns(fd: int, flags: int) -> None:
 def mount(
     source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None
 ) -> None:
-    """mount(2)."""
+    """Mount, bind or change a mount, as the system call of that name."""
     args = [None if x is None else os.fsencode(x) for x in (source, target, kind, data)]
     result = _libc.mount(args[0], args[1], args[2], flags, args[3])
     _check(result, f"mount {source or kind} on {target}")

@@ -74,6 +74,12 @@ class LogFile:
             for event in self._changed:
                 event.set()
 
+    def delete(self) -> None:
+        """Close the log and delete its files."""
+        self.close()
+        for file in self.files():
+            file.unlink()
+
     def _rotate(self) -> None:
         self._file.close()
         for number in range(KEPT_FILES - 1, 0, -1):

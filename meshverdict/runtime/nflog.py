@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -59,10 +60,9 @@ def open_log(network: int, group: int) -> socket.socket:
         _configure(sock, group, _attribute(_CFG_MODE, struct.pack("!IBB", _COPIED, _COPY_PACKET, 0)))
         _configure(sock, group, _attribute(_CFG_QTHRESH, struct.pack("!I", 1)))
         _configure(sock, group, _attribute(_CFG_TIMEOUT, struct.pack("!I", 1)))
-        try:
+        # In a kernel without it every packet counts as one of the calling side.
+        with contextlib.suppress(OSError):
             _configure(sock, group, _attribute(_CFG_FLAGS, struct.pack("!H", _FLAG_CONNTRACK)))
-        except OSError:
-            pass  # a kernel without it: every packet then counts as one of the calling side
         sock.setblocking(False)
     except OSError:
         sock.close()

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from meshverdict.cluster.errors import ApiError
 from meshverdict.network.addresses import DNS_IP
 from meshverdict.runtime.builtin import BuiltinWorker
-from meshverdict.runtime.container import ConfigError, ContainerWorker, user_ids
+from meshverdict.runtime.container import ContainerWorker
+from meshverdict.runtime.container_plan import ConfigError, user_ids
 from meshverdict.runtime.container_state import ContainerRecord, Waiting, records
 from meshverdict.runtime.images import DEFAULT_UID
 from meshverdict.runtime.linux import socket_in
 from meshverdict.runtime.pod_status import PodFacts, pod_status
 from meshverdict.runtime.spawn_client import SpawnError
 from meshverdict.runtime.topology import sandbox_request
-from meshverdict.runtime.volumes import PodVolumes, VolumeError, etc_files, pod_hostname
+from meshverdict.runtime.volumes import PodVolumes, Sources, VolumeError, etc_files, pod_hostname
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -67,6 +68,7 @@ class PodWorker:
         self._main: asyncio.Task[None] | None = None
         uid = self._world_uid()
         group = (manifest["spec"].get("securityContext") or {}).get("fsGroup")
+        self._sources = Sources(self.lookup, services.token, services.capacity)
         self.volumes = PodVolumes(self.folder / "volumes", uid, self._world_group(group))
 
     # ---- life
@@ -145,7 +147,7 @@ class PodWorker:
             (self.etc / name).write_text(text)
         while True:
             try:
-                self.volumes.prepare(self.manifest, self.lookup, self.services.token, self.services.capacity)
+                self.volumes.prepare(self.manifest, self._sources)
             except VolumeError as error:
                 self.event("Warning", "FailedMount", str(error))
                 await asyncio.sleep(_VOLUME_RETRY_S)
@@ -161,8 +163,7 @@ class PodWorker:
             task = asyncio.create_task(worker.run())
             if record.kind == "sidecar":
                 sidecars.append(task)
-                while not record.started:
-                    await asyncio.sleep(0.01)
+                await worker.up.wait()
                 continue
             await self._join([task])
             if not record.succeeded:
@@ -261,7 +262,7 @@ class PodWorker:
     def refresh(self) -> None:
         """Something that volumes or environments refer to has changed."""
         if self.folder.exists():
-            self.volumes.refresh(self.manifest, self.lookup, self.services.token, self.services.capacity)
+            self.volumes.refresh(self.manifest, self._sources)
         for worker in self.workers.values():
             worker.poke()
 

@@ -67,7 +67,7 @@ class KubeletBackend:
         if process is None or not process.running:
             raise BackendError(f"container not found ({container!r}): it is not running")
         try:
-            program = await worker.exec_program(command)
+            program = worker.exec_program(command)
             if tty:
                 program.env.setdefault("TERM", "xterm")
                 child, terminal = await self._spawner.exec_terminal(process, program)

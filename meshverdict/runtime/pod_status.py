@@ -50,7 +50,7 @@ def pod_status(
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "phase": phase,
-        "conditions": _conditions(pod, inits, apps, facts, phase, now),
+        "conditions": _conditions(pod, inits, apps, facts, phase=phase, now=now),
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
         "startTime": old.get("startTime") or timestamp(facts.started),
@@ -73,23 +73,20 @@ def pod_phase(
     policy: str, inits: Sequence[ContainerRecord], apps: Sequence[ContainerRecord], facts: PodFacts
 ) -> str:
     """Pending, Running, Succeeded or Failed, by the kubelet's rules."""
-    if facts.failure:
+    failed_init = any(c.kind == "init" and c.finished and not c.succeeded for c in inits)
+    if facts.failure or (failed_init and policy == "Never"):
         return "Failed"
-    if any(c.kind == "init" and c.finished and not c.succeeded for c in inits) and policy == "Never":
-        return "Failed"
-    if not _initialized(inits):
+    if not all(_initialized(c) for c in inits):
         return "Pending"
-    if all(isinstance(c.state, Terminated) and (facts.deleting or c.finished) for c in apps):
-        if all(isinstance(c.state, Terminated) and c.state.exit_code == 0 for c in apps):
-            return "Succeeded"
-        return "Failed"
-    if any(isinstance(c.state, Waiting) and c.last is None for c in apps):
-        return "Pending"
-    return "Running"
+    ends = [c.state for c in apps if isinstance(c.state, Terminated) and (facts.deleting or c.finished)]
+    if len(ends) == len(apps):
+        return "Failed" if any(end.exit_code for end in ends) else "Succeeded"
+    waits = any(isinstance(c.state, Waiting) and c.last is None for c in apps)
+    return "Pending" if waits else "Running"
 
 
-def _initialized(inits: Sequence[ContainerRecord]) -> bool:
-    return all(c.started if c.kind == "sidecar" else c.succeeded for c in inits)
+def _initialized(record: ContainerRecord) -> bool:
+    return record.begun if record.kind == "sidecar" else record.succeeded
 
 
 def qos_class(spec: Mapping[str, Any]) -> str:
@@ -112,6 +109,7 @@ def _conditions(
     inits: Sequence[ContainerRecord],
     apps: Sequence[ContainerRecord],
     facts: PodFacts,
+    *,
     phase: str,
     now: float,
 ) -> list[dict[str, Any]]:
@@ -122,7 +120,7 @@ def _conditions(
         ready = (False, over, "")
     elif unready:
         ready = (False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    incomplete = [c.name for c in inits if not (c.started if c.kind == "sidecar" else c.succeeded)]
+    incomplete = [c.name for c in inits if not _initialized(c)]
     initialized: tuple[bool, str, str] = (True, "PodCompleted" if phase == "Succeeded" else "", "")
     if incomplete:
         message = f"containers with incomplete status: [{' '.join(incomplete)}]"

@@ -51,13 +51,13 @@ class Settings:
 class Counter:
     """Turns single answers into a verdict: so many in a row change it."""
 
-    def __init__(self, settings: Settings, verdict: bool | None) -> None:
+    def __init__(self, settings: Settings, *, verdict: bool | None) -> None:
         self._settings = settings
         self._last: bool | None = None
         self._run = 0
         self.verdict = verdict
 
-    def count(self, ok: bool) -> bool | None:  # noqa: FBT001 - the answer itself
+    def count(self, ok: bool) -> bool | None:  # noqa: FBT001 - the answer
         """Take one answer; returns the verdict after it."""
         self._run = self._run + 1 if ok == self._last else 1
         self._last = ok
@@ -189,11 +189,11 @@ class Watch:
     eager: bool
 
 
-async def watch(settings: Settings, watch: Watch, initial: bool | None) -> None:  # noqa: FBT001
+async def watch(settings: Settings, watch: Watch, *, initial: bool | None) -> None:
     """Ask for ever at the probe's period; ends by cancellation."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(settings.initial_delay)
-    counter = Counter(settings, initial)
+    counter = Counter(settings, verdict=initial)
     begun = due = loop.time()
     answered = False
     while True:

@@ -77,6 +77,7 @@ class StartError(Exception):
 def run_first(
     program: Program,
     streams: Streams,
+    *,
     namespaces: Sequence[tuple[int, int]],
     root: RootSpec,
     at: str,
@@ -100,6 +101,7 @@ def run_first(
 def run_in(
     program: Program,
     streams: Streams | None,
+    *,
     container: int,
     identity: Identity,
     failure: int,

@@ -168,6 +168,7 @@ class Relay:
             return
         inner.join(outer)
         outer.join(inner)
+        outer.transport.resume_reading()
 
 
 class _Outer(_Side):
@@ -180,6 +181,8 @@ class _Outer(_Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.transport is not None:
+            self.transport.pause_reading()  # nothing is kept for a target that may never answer
         self._relay.dial(self, self._name)
 
 

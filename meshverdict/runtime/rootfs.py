@@ -123,7 +123,7 @@ def build(spec: RootSpec, at: str) -> None:
     linux.mount("tmpfs", at, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode=0755,{_ROOT_SIZE}")
     for link, target in spec.view.links:
         _parents(at, link)
-        os.symlink(target, at + link)
+        Path(at + link).symlink_to(target)
     for mount in spec.view.mounts:
         _show(at, mount)
     _etc(at, spec.etc)
@@ -133,7 +133,7 @@ def build(spec: RootSpec, at: str) -> None:
     Path(at, "sys").mkdir()
     for folder in (*_WRITABLE, HOME):
         _own(at, folder, spec)
-    os.symlink("/run", f"{at}/var/run")
+    Path(at, "var/run").symlink_to("/run")
     for volume in spec.volumes:
         _mount_point(at, volume.target, folder=Path(volume.source).is_dir())
         linux.bind(volume.source, at + volume.target, readonly=volume.readonly)
@@ -163,7 +163,7 @@ def _own(at: str, path: str, spec: RootSpec) -> None:
     folder = Path(at + path)
     folder.mkdir(parents=True, exist_ok=True)
     os.chown(folder, spec.uid, spec.gid)
-    folder.chmod(0o1777 if path.endswith("/tmp") else 0o755)  # noqa: S103, S108 - /tmp is everybody's
+    folder.chmod(0o1777 if path.endswith("/tmp") else 0o755)  # noqa: S108 - /tmp is everybody's
 
 
 def _etc(at: str, source: str) -> None:

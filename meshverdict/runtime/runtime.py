@@ -19,6 +19,7 @@ from meshverdict.runtime.flows import FlowLog
 from meshverdict.runtime.images import ImageTable, Machine
 from meshverdict.runtime.keeper import KeeperClient, WorldHandle
 from meshverdict.runtime.kubelet import Kubelet
+from meshverdict.runtime.nflog import open_log
 from meshverdict.runtime.node_services import Builtin, KubeletObjects, NodeServices
 from meshverdict.runtime.pod_backend import KubeletBackend
 from meshverdict.runtime.rootfs import host_view
@@ -151,7 +152,9 @@ def _builtins(
 
     async def flow_log(pod: Manifest, _network: int, log: LogFile) -> Builtin:
         node = pod["spec"]["nodeName"]
-        return FlowLog.start(objects.store, networks[node], flows.group, node, firewall.policies_of, log)
+        return FlowLog.start(
+            objects.store, open_log(networks[node], flows.group), node, firewall.policies_of, log
+        )
 
     return {DNS_IMAGE: dns, FLOWS_IMAGE: flow_log}
 

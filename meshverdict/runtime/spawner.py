@@ -42,9 +42,7 @@ def start(
 ) -> tuple[socket.socket, int]:
     """Fork the spawner; returns the supervisor's end of its socket and its process id.
 
-    Args:
-        unwanted: Sockets that the spawner must not keep open.
-        control: The supervisor's socket to the keeper, closed in the spawner as well.
+    It closes the *unwanted* sockets and *control*, which are the supervisor's alone.
     """
     ours, theirs = socket.socketpair()
     (scratch / "root").mkdir(exist_ok=True)
@@ -199,7 +197,15 @@ class Spawner:
         at = str(self._scratch / "root")
 
         def child(failure: int) -> None:
-            process.run_first(program, streams, namespaces, root, at, self._identity, failure)
+            process.run_first(
+                program,
+                streams,
+                namespaces=namespaces,
+                root=root,
+                at=at,
+                identity=self._identity,
+                failure=failure,
+            )
 
         linux.unshare(linux.CLONE_NEWPID)
         try:
@@ -219,7 +225,14 @@ class Spawner:
             self._answer(message["id"], {"terminal": True}, [master])
 
         def child(failure: int) -> None:
-            process.run_in(program, streams, container.pidfd, self._identity, failure, send_terminal)
+            process.run_in(
+                program,
+                streams,
+                container=container.pidfd,
+                identity=self._identity,
+                failure=failure,
+                send_terminal=send_terminal,
+            )
 
         linux.setns(container.pidfd, linux.CLONE_NEWPID)
         try:

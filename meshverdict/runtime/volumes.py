@@ -42,9 +42,22 @@ class File:
 Files = dict[str, File]
 
 
-def live_files(
-    pod: Manifest, volume: Mapping[str, Any], lookup: Lookup, token: Token, machine: Mapping[str, float]
-) -> Files:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the content of volumes comes from.
+
+    Attributes:
+        lookup: Finds ConfigMaps and Secrets of the pod's namespace.
+        token: Makes service account tokens.
+        machine: What the machine has, for limits that are not set.
+    """
+
+    lookup: Lookup
+    token: Token
+    machine: Mapping[str, float]
+
+
+def live_files(pod: Manifest, volume: Mapping[str, Any], sources: Sources) -> Files:
     """What a configMap, secret, downwardAPI or projected volume holds now, by path.
 
     Raises:
@@ -56,33 +69,27 @@ def live_files(
             files: Files = {}
             for part in source.get("sources") or ():
                 for part_kind, part_source in part.items():
-                    files |= _files(pod, part_kind, part_source, mode, lookup, token, machine)
+                    files |= _files(pod, part_kind, part_source, mode, sources)
             return files
         if kind in _LIVE:
             mode = source.get("defaultMode") or _DEFAULT_MODE
-            return _files(pod, kind, source, mode, lookup, token, machine)
+            return _files(pod, kind, source, mode, sources)
     return {}
 
 
-def _files(
-    pod: Manifest,
-    kind: str,
-    source: Mapping[str, Any],
-    mode: int,
-    lookup: Lookup,
-    token: Token,
-    machine: Mapping[str, float],
-) -> Files:
+def _files(pod: Manifest, kind: str, source: Mapping[str, Any], mode: int, sources: Sources) -> Files:
     if kind == "serviceAccountToken":
         seconds = source.get("expirationSeconds") or 3600
-        return {source["path"]: File(token(pod, source.get("audience") or "", seconds).encode(), mode)}
+        return {
+            source["path"]: File(sources.token(pod, source.get("audience") or "", seconds).encode(), mode)
+        }
     if kind == "downwardAPI":
         return {
-            i["path"]: File(_downward(pod, i, machine), i.get("mode") or mode)
+            i["path"]: File(_downward(pod, i, sources.machine), i.get("mode") or mode)
             for i in source.get("items") or ()
         }
     if kind in ("configMap", "secret"):
-        return _keys(pod, kind, source, mode, lookup)
+        return _keys(pod, kind, source, mode, sources.lookup)
     raise VolumeError(f"projected source {kind} is not supported by the embedded lab")
 
 
@@ -174,42 +181,44 @@ class PodVolumes:
         self._uid = uid
         self._group = group
 
-    def prepare(self, pod: Manifest, lookup: Lookup, token: Token, machine: Mapping[str, float]) -> None:
+    def prepare(self, pod: Manifest, sources: Sources) -> None:
         """Make all volumes; may be called again after a failure.
 
         Raises:
             VolumeError: Naming the volume.
         """
         for volume in pod["spec"].get("volumes") or ():
-            folder = self.path(volume["name"])
             try:
-                if "emptyDir" in volume:
-                    if not folder.exists():
-                        folder.mkdir(parents=True)
-                        os.chown(folder, self._uid, self._group if self._group is not None else self._uid)
-                        folder.chmod(0o777)
-                elif any(kind in volume for kind in _LIVE):
-                    files = live_files(pod, volume, lookup, token, machine)
-                    folder.mkdir(parents=True, exist_ok=True)
-                    write_files(folder, files, self._group)
-                else:
-                    kind = next((k for k in volume if k != "name"), "unknown")
-                    raise VolumeError(
-                        f"volumes of type {kind} are not supported by the embedded lab; "
-                        "use emptyDir, configMap, secret, projected or downwardAPI"
-                    )
+                self._prepare(pod, volume, sources)
             except VolumeError as error:
-                raise VolumeError(
-                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
-                ) from error
+                name = volume["name"]
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
 
-    def refresh(self, pod: Manifest, lookup: Lookup, token: Token, machine: Mapping[str, float]) -> None:
+    def _prepare(self, pod: Manifest, volume: Mapping[str, Any], sources: Sources) -> None:
+        folder = self.path(volume["name"])
+        if "emptyDir" in volume:
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                os.chown(folder, self._uid, self._group if self._group is not None else self._uid)
+                folder.chmod(0o777)
+        elif any(kind in volume for kind in _LIVE):
+            files = live_files(pod, volume, sources)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_files(folder, files, self._group)
+        else:
+            kind = next((k for k in volume if k != "name"), "unknown")
+            raise VolumeError(
+                f"volumes of type {kind} are not supported by the embedded lab; "
+                "use emptyDir, configMap, secret, projected or downwardAPI"
+            )
+
+    def refresh(self, pod: Manifest, sources: Sources) -> None:
         """Bring changed ConfigMaps, Secrets and labels into the volumes; what has gone missing stays."""
         for volume in pod["spec"].get("volumes") or ():
             folder = self.path(volume["name"])
             if folder.exists() and any(kind in volume for kind in _LIVE):
                 try:
-                    files = live_files(pod, volume, lookup, token, machine)
+                    files = live_files(pod, volume, sources)
                 except VolumeError:
                     continue
                 write_files(folder, files, self._group)
@@ -251,7 +260,7 @@ class PodVolumes:
         return path
 
 
-_PASSWD: Final = """root:x:0:0:root:/root:/bin/sh
+_USERS: Final = """root:x:0:0:root:/root:/bin/sh
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
 _GROUP: Final = """root:x:0:
@@ -281,7 +290,7 @@ def etc_files(pod: Manifest, address: str, dns: str, uid: int, gid: int) -> dict
         "hostname": hostname + "\n",
         "resolv.conf": resolv_conf(spec, meta["namespace"], dns),
         "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
-        "passwd": _PASSWD + user,
+        "passwd": _USERS + user,
         "group": _GROUP + group,
     }
 

@@ -13,7 +13,7 @@ import pytest
 from labs import Lab, lab, with_dns
 from memory_objects import has_phase, is_gone, is_ready, pod
 from meshverdict.cluster.backend import BackendError
-from meshverdict.runtime import backoff, container
+from meshverdict.runtime import backoff, container_plan
 from meshverdict.runtime.keeper import WorldHandle
 from worlds import in_world, plain_user_world
 
@@ -595,5 +595,5 @@ def test_a_terminal_is_one_and_can_be_resized(tmp_path: Path) -> None:
 
 def test_no_container_may_be_root() -> None:
     """runAsUser: 0 is an error that says what to do."""
-    with pytest.raises(container.ConfigError, match="runAsUser: 0 is not possible"):
-        container.user_ids(pod("p", SLEEP), {"securityContext": {"runAsUser": 0}}, 1000)
+    with pytest.raises(container_plan.ConfigError, match="runAsUser: 0 is not possible"):
+        container_plan.user_ids(pod("p", SLEEP), {"securityContext": {"runAsUser": 0}}, 1000)
