@@ -1,4 +1,4 @@
-"""Make an open loop of a locustfile's users: whose task is due when, in one thread, and what it came to.
+"""Make an open loop of a locustfile's users: whose task is due when, and what it came to.
 
 Nothing here knows Locust: users are objects with tasks, and what happened is handed over once a second.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from meshverdict.model.record import GeneratorSecond, Line, Outcome
 
 _LEAD_S = 0.05
-_SPARE_FILES = 200
+_FILES, _SPARE_FILES = 20_000, 200
 _BUSY_RATE = 4000
 
 
@@ -118,58 +118,58 @@ class OpenLoop:
         epoll: Callable[[], select.epoll] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.told: deque[Told] = deque()
-        self.began: float | None = None
+        self.duration = duration
         self.error: str | None = None
         self._streams = list(streams)
         self._kind = kind
         self._seed = seed
         self._share = share
-        self._duration = duration
         self._deadline = deadline
+        self._epoll = epoll
         self._clock = clock
+        self._began = 0.0
+        self._tell_to: Callable[[Told], None] = lambda _told: None
         self._tally = Tally()
         self._samples: list[Sample] | None = [] if samples else None
         self._errors: Counter[tuple[str, str]] = Counter()
         self._pools: dict[tuple[str, str, int, bool, bool], Pool] = {}
-        files = raise_file_limit(20_000)
-        busy = sum(stream.shape.mean for stream in self._streams) / share.of > _BUSY_RATE
-        self._meter = Meter(share.index, self._tell, busy=busy, clock=clock)
+        self._loop: greenlet.greenlet | None = None
+        self._resting: list[greenlet.greenlet] = []
+        for user in self._users():
+            split_origin(user.host)
+            self._pool(
+                user.host, keep_alive=user.keep_alive, insecure=user.insecure
+            )  # names are resolved now
+
+    def open(self) -> None:
+        """Make what belongs to the process that will run the loop."""
+        files = raise_file_limit(_FILES)
+        busy = sum(stream.shape.mean for stream in self._streams) / self._share.of > _BUSY_RATE
+        self._meter = Meter(self._share.index, self._tell, busy=busy, clock=self._clock)
         self._engine = Engine(
             self._arrivals(),
             self._meter,
             most_connections=max(100, files - _SPARE_FILES),
-            clock=clock,
-            epoll=epoll,
+            clock=self._clock,
+            epoll=self._epoll,
         )
-        self._loop: greenlet.greenlet | None = None
-        self._resting: list[greenlet.greenlet] = []
-        for user in {id(j.user): j.user for s in self._streams for j in s.jobs}.values():
+        for user in self._users():
             self._equip(user)
 
-    # --- called from the thread that owns it ---
+    def _users(self) -> list[Any]:
+        return list({id(job.user): job.user for stream in self._streams for job in stream.jobs}.values())
 
     def halt(self) -> None:
-        """No more arrivals."""
+        """No more arrivals; may be called from a signal handler."""
         self._engine.halt()
 
     def abort(self) -> None:
-        """Give up what is under way, too."""
+        """Give up what is under way, too; may be called from a signal handler."""
         self._engine.abort()
 
-    @property
-    def left(self) -> float:
-        """Seconds until arrivals are over; infinite without a duration."""
-        if self._duration is None:
-            return float("inf")
-        if self.began is None:
-            return self._duration
-        return max(0.0, self._duration - (self._clock() - self.began))
-
-    # --- the engine's thread ---
-
-    def run(self) -> None:
-        """Make the load. Returns when it is over; `error` says if that was too early."""
+    def run(self, tell: Callable[[Told], None]) -> None:
+        """Make the load, and *tell* of every second. Returns when it is over; `error` says if that was too early."""
+        self._tell_to = tell
         self._loop = greenlet.getcurrent()
         # Everything made so far stays: collecting it again and again would delay what is due.
         gc.collect()
@@ -177,9 +177,9 @@ class OpenLoop:
         try:
             now = self._clock()
             self._meter.start(now)
-            self.began = now + _LEAD_S
+            self._began = now + _LEAD_S
             self._engine.run()
-        except Exception:  # noqa: BLE001  # the thread's last words; the owner raises them
+        except Exception:  # noqa: BLE001  # the process' last words; its parent tells them
             self.error = traceback.format_exc()
         finally:
             self._meter.stop()
@@ -187,14 +187,14 @@ class OpenLoop:
 
     def _arrivals(self) -> Iterator[tuple[float, Callable[[float], None]]]:
         streams = [self._stream(number, stream) for number, stream in enumerate(self._streams)]
-        began = self.began or 0.0
+        began = self._began
         for offset, _number, act in streams[0] if len(streams) == 1 else heapq.merge(*streams):
             yield began + offset, act
 
     def _stream(self, number: int, stream: Stream) -> Iterator[tuple[float, int, Callable[[float], None]]]:
         offsets = stream.shape.offsets(self._kind, f"{self._seed}/{stream.name}", self._share)
-        if self._duration is not None:
-            limit = self._duration
+        if self.duration is not None:
+            limit = self.duration
             offsets = itertools.takewhile(lambda offset: offset < limit, offsets)
         source = random.Random(f"{self._seed}/{stream.name}/tasks/{self._share.index}")  # noqa: S311
         bounds = list(itertools.accumulate(job.weight for job in stream.jobs))
@@ -237,7 +237,7 @@ class OpenLoop:
         if self._samples is not None:
             self._samples = []
         errors, self._errors = self._errors, Counter()
-        self.told.append(Told(generator.t, self._tally.take(), generator, samples, errors))
+        self._tell_to(Told(generator.t, self._tally.take(), generator, samples, errors))
 
     # --- users ---
 
@@ -258,7 +258,6 @@ class OpenLoop:
             further=self._meter.further,
             clock=self._clock,
         )
-        self._pool(user.host, keep_alive=user.keep_alive, insecure=user.insecure)
 
     def _pool(self, url: str, *, keep_alive: bool, insecure: bool) -> Pool:
         scheme, host, port = split_origin(url)

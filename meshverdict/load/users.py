@@ -16,31 +16,28 @@ they were made. A task must not sleep or call other libraries that wait: the gen
 from __future__ import annotations
 
 import logging
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 from gevent.monkey import get_original
+from gevent.socket import wait_read
 from locust import FastHttpUser, TaskSet, events
 from locust.runners import MasterRunner, WorkerRunner
 from locust.user.task import LOCUST_STATE_WAITING
 
 from meshverdict.load.arrivals import HELP, KINDS, constant, parse_rate
+from meshverdict.load.engine_process import EngineProcess
 from meshverdict.load.errors import LoadError
-from meshverdict.load.meter import ask_for_fifo
-from meshverdict.load.openloop import Job, OpenLoop, Stream
+from meshverdict.load.openloop import Job, OpenLoop, Stream, Told
 from meshverdict.load.recorder import RECORDER, refuse
 from meshverdict.load.stats import merge_errors, merge_parts
 from meshverdict.load.target import NO_TARGET
 from meshverdict.model.errors import EXIT_USAGE, MeshverdictError, UsageError
 
-if TYPE_CHECKING:
-    from meshverdict.model.record import Reason
-
 log = logging.getLogger("meshverdict.load")
 EVENTS: Any = events
 FINISH, FINISHED = "meshverdict_finish", "meshverdict_finished"
-_POLL_S = 0.1
+_NEARLY_OVER_S = 1.0
 _OWN_LISTENERS = {"locust.runners", "meshverdict.load.recorder"}
 
 
@@ -83,14 +80,13 @@ def is_open(environment: Any) -> bool:
 
 
 class Driver:
-    """Runs the open loop in a thread beside Locust's event loop, and tells Locust what happens."""
+    """Runs the open loop beside Locust's event loop, and tells Locust what happens."""
 
     def __init__(self) -> None:
-        self.loop: OpenLoop | None = None
+        self._engine: EngineProcess | None = None
         self._environment: Any = None
-        self._thread: Any = None
         self._pump: gevent.Greenlet | None = None
-        self._users: list[Any] = []
+        self._users: list[OpenUser] = []
         self._listeners: list[Any] = []
 
     def start(self, environment: Any) -> None:
@@ -103,31 +99,26 @@ class Driver:
         options = environment.parsed_options
         self._listeners = [
             listener
-            for listener in environment.events.request._handlers  # noqa: SLF001  # Locust has no other way to ask
+            for listener in environment.events.request._handlers  # noqa: SLF001  # there is no other way to ask
             if getattr(listener, "__module__", "") not in _OWN_LISTENERS
         ]
-        share = RECORDER.share
         self._users = []
         streams = self._make_streams(environment)
-        for user in self._users:
-            user.on_start()
         run_time = getattr(options, "meshverdict_run_time", None) or options.run_time
-        self.loop = OpenLoop(
+        loop = OpenLoop(
             streams,
             kind=options.arrivals,
             seed=options.seed,
-            share=share,
+            share=RECORDER.share,
             duration=float(run_time) if run_time else None,
             deadline=float("inf") if options.deadline is None else options.deadline / 1e3,
             samples=bool(self._listeners),
             epoll=get_original("select", "epoll"),
         )
-        # The engine's thread must not wait 5 ms for the interpreter while a web page is made.
-        sys.setswitchinterval(1e-4)
-        if all(issubclass(user_class, OpenUser) for user_class in environment.user_classes):
-            ask_for_fifo()  # it holds the interpreter's lock at times, and must then not be kept from going on
-        self._thread = gevent.get_hub().threadpool.spawn(self.loop.run)
-        self._pump = gevent.spawn(self._pump_told)
+        for user in self._users:
+            user.on_start()  # with the stock client: its requests are no arrivals
+        self._engine = EngineProcess(loop, fork=get_original("os", "fork"))
+        self._pump = gevent.spawn(self._pump_told, self._engine)
 
     def _make_streams(self, environment: Any) -> list[Stream]:
         options = environment.parsed_options
@@ -163,24 +154,23 @@ class Driver:
                     )
                 yield Job(user, task, user_class.weight / len(user.tasks))
 
-    def _pump_told(self) -> None:
-        while self.loop is not None and not self._thread.ready():
-            self._tell()
-            gevent.sleep(_POLL_S)
-        if self.loop is not None and self.loop.error:
-            log.error("the load generator crashed:\n%s", self.loop.error)
+    def _pump_told(self, engine: EngineProcess) -> None:
+        while not engine.over:
+            wait_read(engine.fd)
+            for told in engine.read():
+                self._take(told)
+        if engine.error:
+            log.error("the load generator crashed:\n%s", engine.error)
+            RECORDER.crashed = True
             refuse(self._environment, LoadError("the load generator crashed: see the log"))
 
-    def _tell(self) -> None:
-        """Give Locust and the record the seconds that are over."""
-        assert self.loop is not None  # noqa: S101  # only called while there is one
-        while self.loop.told:
-            told = self.loop.told.popleft()
-            RECORDER.write(told.lines())
-            merge_parts(self._environment.stats, told.parts, told.t)
-            merge_errors(self._environment.runner, told.errors)
-            for sample in told.samples:
-                self._fire(sample)
+    def _take(self, told: Told) -> None:
+        """Give Locust and the record a second that is over."""
+        RECORDER.write(told.lines())
+        merge_parts(self._environment.stats, told.parts, told.t)
+        merge_errors(self._environment.runner, told.errors)
+        for sample in told.samples:
+            self._fire(sample)
 
     def _fire(self, sample: Any) -> None:
         """The request event, for those who listen beside Locust itself."""
@@ -201,29 +191,20 @@ class Driver:
             except Exception:  # as Locust's own events do: a listener's error is logged, and no more
                 log.exception("a listener of the request event failed")
 
-    def finish(self) -> Reason | None:
-        """End the loop, wait for the answers that are under way, and tell the rest; None if it has ended before."""
-        loop = self.loop
-        if loop is None:
-            return None
-        if loop.left > 1.0:
-            reason: Reason = "stopped"
-            loop.halt()
-        else:
-            reason = "done"
-        patience = loop.left + max(user.network_timeout for user in self._users) + 1.0
-        with gevent.Timeout(patience, False):  # noqa: FBT003
-            while not self._thread.ready():
-                gevent.sleep(0.01)
-        loop.abort()
-        self._thread.get()
-        if self._pump is not None:
-            self._pump.kill()
-        self._tell()
-        self.loop = None
+    def finish(self) -> None:
+        """End the loop and wait for the answers that are under way; a second call does nothing."""
+        engine, self._engine = self._engine, None
+        if engine is None or self._pump is None:
+            return
+        if engine.left > _NEARLY_OVER_S:
+            engine.halt()
+        patience = max(user.network_timeout for user in self._users) + _NEARLY_OVER_S + 1.0
+        self._pump.join(patience)
+        if not self._pump.ready():
+            engine.abort()
+            self._pump.join(_NEARLY_OVER_S)
         for user in self._users:
             user.on_stop()
-        return "crashed" if loop.error else reason
 
 
 DRIVER = Driver()
@@ -322,8 +303,8 @@ def _finish(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
         if is_open(environment) and environment.runner.state in {"running", "spawning"}:
             _finish_workers(environment.runner)
-    elif DRIVER.finish() == "crashed":
-        RECORDER.crashed = True
+    else:
+        DRIVER.finish()
 
 
 _AWAITED: set[str] = set()

@@ -158,6 +158,9 @@ class Histogram:
                 histogram.counts[index] = histogram.counts.get(index, 0) + count
         return histogram
 
+    def __reduce__(self) -> tuple[type[Histogram], tuple[float, dict[int, int]]]:
+        return Histogram, (self.ratio, self.counts)
+
     def __len__(self) -> int:
         return len(self.counts)
 
