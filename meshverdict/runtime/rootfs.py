@@ -38,6 +38,7 @@ _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _WRITABLE: Final = ("/tmp", "/run", "/var/tmp", "/var/log", "/var/lib", "/var/cache", "/data")  # noqa: S108
 _READONLY_AGAIN: Final = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
 _ROOT_SIZE: Final = "size=512m"
+_MAX_LINKS: Final = 40
 HOME: Final = "/home/app"
 
 
@@ -133,17 +134,46 @@ def build(spec: RootSpec, at: str) -> None:
     Path(at, "sys").mkdir()
     for folder in (*_WRITABLE, HOME):
         _own(at, folder, spec)
-    Path(at, "var/run").symlink_to("/run")
+    Path(at, "var/run").symlink_to("../run")
     for volume in spec.volumes:
-        _mount_point(at, volume.target, folder=Path(volume.source).is_dir())
-        linux.bind(volume.source, at + volume.target, readonly=volume.readonly)
+        target = resolve(at, volume.target)
+        _mount_point(at, target, folder=Path(volume.source).is_dir())
+        linux.bind(volume.source, at + target, readonly=volume.readonly)
     for folder in spec.folders:
-        if not Path(at + folder).exists():
-            _mount_point(at, folder, folder=True)
-            _own(at, folder, spec)
+        target = resolve(at, folder)
+        if not Path(at + target).exists():
+            _mount_point(at, target, folder=True)
+            _own(at, target, spec)
     if spec.readonly:
         linux.mount(None, at, None, _READONLY_AGAIN)
     linux.pivot_root(at)
+
+
+def resolve(at: str, path: str) -> str:
+    """Where *path* leads inside the root *at*, links followed as the container will: never out of it.
+
+    Until the root is the root, the kernel would follow ``/var/run -> /run`` to this machine's own.
+    """
+    done = PurePosixPath("/")
+    todo = list(reversed(PurePosixPath("/", path).parts[1:]))
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            done = done.parent
+            continue
+        here = Path(at + str(done / part))
+        if not here.is_symlink():
+            done /= part
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(f"too many symbolic links in {path}")
+        target = here.readlink()
+        if target.is_absolute():
+            done = PurePosixPath("/")
+        todo += [p for p in reversed(target.parts) if p != "/"]
+    return str(done)
 
 
 def _parents(at: str, path: str) -> None:

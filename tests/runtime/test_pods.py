@@ -408,6 +408,29 @@ def test_config_map_volumes_change_while_the_pod_runs(tmp_path: Path) -> None:
     in_world(body, tmp_path)
 
 
+def test_the_service_account_s_token_is_where_clients_look(tmp_path: Path) -> None:
+    """A projected volume below /var/run, which is a link: inside the container, and not on this machine."""
+    path = "/var/run/secrets/kubernetes.io/serviceaccount"
+    before = sorted(p.name for p in Path("/run").iterdir())
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            sources = [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+                {"configMap": {"name": "none", "optional": True}},
+            ]
+            volume = {"name": "kube-api-access", "projected": {"sources": sources, "defaultMode": 420}}
+            mount = {"volumeMounts": [{"name": "kube-api-access", "mountPath": path, "readOnly": True}]}
+            running.objects.create("pods", pod("p", {**SLEEP, **mount}, volumes=[volume]))
+            await running.objects.until("test", "p", is_ready)
+            text = (await running.run("test", "p", "c0", "sh", "-c", f"cat {path}/token; echo; cat {path}/namespace"))[1]
+            assert text == "token  3607\ntest"
+
+    in_world(body, tmp_path)
+    assert sorted(p.name for p in Path("/run").iterdir()) == before
+
+
 def test_termination_waits_for_its_grace_and_then_kills(tmp_path: Path) -> None:
     """preStop runs first; a program that ignores SIGTERM is killed when the grace is over, exit code 137."""
 
