@@ -33,6 +33,7 @@ class PairRun:
         arm: With or without the treatment.
         invalid: Why it must not be used, in words; empty when it may be.
         measures: Logarithm of each metric, by name (``case-1 p50``).
+        silent: Names of metrics that would only repeat the number of requests: error shares without errors.
         origin: Its run folder.
     """
 
@@ -41,6 +42,7 @@ class PairRun:
     invalid: tuple[str, ...]
     measures: Mapping[str, float]
     origin: str = ""
+    silent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,18 @@ def measures(table: LoadTable, windows: Sequence[Window]) -> dict[str, float]:
     for case in cases(table.names):
         found |= {f"{case.key} {name}": value for name, value in _case(table, case, windows, seconds).items()}
     return found
+
+
+def without_errors(table: LoadTable, windows: Sequence[Window]) -> frozenset[str]:
+    """The error shares that are zero over the windows: names of metrics."""
+    return frozenset(
+        f"{case.key} {ERRORS}"
+        for case in cases(table.names)
+        if not any(
+            (table.rows(start=w.start, end=w.end, names=case.names) & ~table.rows(outcomes=(OK,))).any()
+            for w in windows
+        )
+    )
 
 
 def _case(table: LoadTable, case: Case, windows: Sequence[Window], seconds: float) -> dict[str, float]:
@@ -114,6 +128,10 @@ def pair_up(runs: Sequence[PairRun]) -> Paired:
     names = list(dict.fromkeys(name for control, treatment in both for name in (*control, *treatment)))
     common = [name for name in names if all(name in c and name in t for c, t in both)]
     left_out += [f"{name}: some run has none" for name in names if name not in common]
+    usable = [run for run in by_slot.values() if run.pair in whole]
+    quiet = [name for name in common if usable and all(name in run.silent for run in usable)]
+    left_out += [f"{name}: no run had any" for name in quiet]
+    common = [name for name in common if name not in quiet]
     return Paired(
         pairs=tuple(whole),
         differences={name: tuple(t[name] - c[name] for c, t in both) for name in common},

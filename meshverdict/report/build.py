@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.cases import Case, cases
-from meshverdict.analysis.flows import DROPPED, FORWARDED, Enforcement, Flow, aggregate, between, enforcement
+from meshverdict.analysis.flows import DROPPED, Enforcement, aggregate, enforcement
 from meshverdict.analysis.load_table import OK, LoadTable, load_table
 from meshverdict.analysis.summary import Cell, series, summarise, tail
 from meshverdict.analysis.validity import Generator, generator, notices
@@ -15,8 +14,6 @@ from meshverdict.analysis.windows import Moments, Window, Windows, moments_of, p
 from meshverdict.report.document import (
     CaseCell,
     CaseReport,
-    Edge,
-    EndpointRow,
     Fact,
     Group,
     Mark,
@@ -26,8 +23,11 @@ from meshverdict.report.document import (
 from meshverdict.report.journal import shorten
 from meshverdict.report.judge import answered, judge, windows_of
 from meshverdict.report.lab_box import lab_box
+from meshverdict.report.network_facts import connection_rows, endpoint_rows, graphs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from meshverdict.report.contents import RunContents
 
 MAX_FLOW_ROWS = 200
@@ -63,8 +63,9 @@ def build(contents: RunContents) -> Report:
         enforcement_source=times.source,
         flow_rows=aggregate(contents.flows)[:MAX_FLOW_ROWS],
         has_flows=contents.has_flows,
-        graphs=_graphs(contents.flows, moments),
+        graphs=graphs(contents.flows, moments),
         endpoints=endpoint_rows(contents.section("measures").get("endpoints")),
+        connections=connection_rows(contents.section("measures").get("connections")),
         provenance=_provenance(contents),
         lab_box=lab_box(contents),
     )
@@ -150,59 +151,6 @@ def _load_line(contents: RunContents) -> str:
         f"; an answer counts within {header.deadline_ms:g} ms" if header.deadline_ms is not None else ""
     )
     return f"{how[0].upper()}{how[1:]}{rate}{seed}, {header.locustfile} on {header.host}{deadline}."
-
-
-def _graphs(flows: Sequence[Flow], moments: Moments) -> tuple[tuple[str, tuple[Edge, ...]], ...]:
-    if not flows:
-        return ()
-    if moments.applied is None:
-        return (("Whole run", edges(flows)),)
-    parts = (
-        ("Before", between(flows, None, moments.applied)),
-        (
-            "With the treatment in place",
-            between(flows, moments.in_effect or moments.applied, moments.removed),
-        ),
-    )
-    return tuple((title, edges(part)) for title, part in parts if part)
-
-
-def edges(flows: Sequence[Flow]) -> tuple[Edge, ...]:
-    """The service graph of some flows: one edge per caller, callee and port."""
-    counts: dict[tuple[str, str, int], list[int]] = {}
-    for flow in flows:
-        entry = counts.setdefault((flow.source, flow.destination, flow.port), [0, 0])
-        if flow.verdict in {FORWARDED, DROPPED}:
-            entry[flow.verdict == DROPPED] += flow.count
-    return tuple(Edge(*key, forwarded=c[0], dropped=c[1]) for key, c in sorted(counts.items()) if sum(c))
-
-
-def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
-    """The endpoint table of ``measures.endpoints``: {"before": [...], "during": [...]}, matched by pod."""
-    if not isinstance(value, Mapping):
-        return ()
-    before, during = _by_pod(value.get("before")), _by_pod(value.get("during") or value.get("after"))
-    rows = []
-    for pod in dict.fromkeys([*before, *during]):
-        then, now = before.get(pod, {}), during.get(pod, {})
-        known = {**then, **now}
-        labels = known.get("labels")
-        rows.append(
-            EndpointRow(
-                endpoint=str(known.get("id", "")),
-                pod=pod,
-                labels=tuple(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, Mapping) else (),
-                address=str(known.get("ipv4", "")),
-                ingress=(str(then.get("ingress", "?")), str(now.get("ingress", "?"))),
-                egress=(str(then.get("egress", "?")), str(now.get("egress", "?"))),
-            )
-        )
-    return tuple(sorted(rows, key=lambda row: row.pod))
-
-
-def _by_pod(value: object) -> dict[str, Mapping[str, Any]]:
-    items = value if isinstance(value, list) else []
-    return {str(item["pod"]): item for item in items if isinstance(item, Mapping) and "pod" in item}
 
 
 def _provenance(contents: RunContents) -> tuple[Group, ...]:

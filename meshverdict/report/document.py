@@ -84,12 +84,34 @@ class EndpointRow:
         egress: See ingress.
     """
 
-    endpoint: str
     pod: str
     labels: tuple[str, ...]
     address: str
     ingress: tuple[str, str]
     egress: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """One connection that was tried all through the run; times in milliseconds, None where not seen.
+
+    Attributes:
+        attempts: How many opened, and how many did not.
+        resolution_ms: It was tried once in this time, so no time below it can be told.
+        denied_as: How the first denied attempt failed.
+        opened_after_denial: New connections that got through although it was denied: leaks.
+        open_connection: What became of the connection that was open when the treatment came.
+    """
+
+    source: str
+    destination: str
+    attempts: tuple[int, int]
+    resolution_ms: float | None
+    to_denied_ms: float | None
+    denied_as: str
+    opened_after_denial: int
+    to_allowed_ms: float | None
+    open_connection: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +160,6 @@ class Report:
     has_flows: bool
     graphs: tuple[tuple[str, tuple[Edge, ...]], ...]
     endpoints: tuple[EndpointRow, ...]
+    connections: tuple[ConnectionRow, ...]
     provenance: tuple[Group, ...]
     lab_box: tuple[str, ...]

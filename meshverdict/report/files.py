@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meshverdict.analysis.campaign import CONTROL, TREATMENT, Arm
 from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
+from meshverdict.report.campaign import CampaignRun, assess
 from meshverdict.report.contents import RunContents
 from meshverdict.report.journal import Journal, read_journal
 from meshverdict.report.render import render
+from meshverdict.report.render_campaign import render_campaign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPORT = "report.html"
+_PAIR_FOLDER = re.compile(r"-pair(?P<pair>\d+)-(?P<arm>treatment|control)$")
 
 
 def read_run(path: Path) -> RunContents:
@@ -47,7 +52,7 @@ def read_run(path: Path) -> RunContents:
 
 
 def write_report(folder: Path) -> Path:
-    """Make report.html of a run folder from its other files.
+    """Make report.html of a run folder, or of a campaign's folder, from its other files.
 
     Returns:
         The path of the report. A reader never sees half of it.
@@ -56,8 +61,46 @@ def write_report(folder: Path) -> Path:
         RecordError: The folder's journal or run.json is missing or broken, or the report cannot be written.
     """
     target = folder / REPORT
-    write_atomically(target, render(build(read_run(folder))))
+    if is_campaign(folder):
+        write_atomically(target, render_campaign(assess(read_campaign(folder), origin=str(folder))))
+    else:
+        write_atomically(target, render(build(read_run(folder))))
     return target
+
+
+def is_campaign(folder: Path) -> bool:
+    """Whether a folder holds the runs of a campaign: it is no run itself, and has runs of pairs below."""
+    return folder.is_dir() and not (folder / "journal.json").exists() and bool(_pair_folders(folder))
+
+
+def read_campaign(folder: Path) -> tuple[CampaignRun, ...]:
+    """The runs of a campaign, in the order in which they were made.
+
+    A run that cannot be read is part of the answer, as unusable, with the reason.
+
+    Raises:
+        RecordError: There are no runs of pairs in the folder.
+    """
+    found = _pair_folders(folder)
+    if not found:
+        raise RecordError(f"{folder}: no runs of pairs (folders that end in -pair01-treatment and the like)")
+    return tuple(_campaign_run(path, pair, arm) for path, pair, arm in found)
+
+
+def _pair_folders(folder: Path) -> list[tuple[Path, int, Arm]]:
+    found: list[tuple[Path, int, Arm]] = []
+    for path in sorted((*folder.glob("*"), *folder.glob("*/*")), key=lambda p: p.name):
+        match = _PAIR_FOLDER.search(path.name)
+        if match and path.is_dir():
+            found.append((path, int(match["pair"]), TREATMENT if match["arm"] == TREATMENT else CONTROL))
+    return found
+
+
+def _campaign_run(path: Path, pair: int, arm: Arm) -> CampaignRun:
+    try:
+        return CampaignRun(pair, arm, str(path), read_run(path), "")
+    except RecordError as error:
+        return CampaignRun(pair, arm, str(path), None, str(error))
 
 
 def write_atomically(target: Path, text: str) -> None:

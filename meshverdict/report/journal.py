@@ -83,6 +83,8 @@ class Journal:
         end: Unix seconds.
         software: Versions and platform.
         treatment: Names of the activities that are the treatment.
+        primary: The metric that decides a campaign, as the experiment declares it; None when it does not.
+        margin: Equivalence margin as a share, as the experiment declares it; None when it does not.
     """
 
     title: str
@@ -100,6 +102,8 @@ class Journal:
     end: float | None
     software: tuple[tuple[str, str], ...]
     treatment: tuple[str, ...]
+    primary: str | None = None
+    margin: float | None = None
 
     @property
     def not_run(self) -> str | None:
@@ -162,6 +166,7 @@ def read_journal(text: str, *, origin: str) -> Journal:
 def _journal(value: Mapping[str, Any]) -> Journal:
     experiment = value["experiment"]
     states = _mapping(value.get("steady_states"))
+    declaration = _declaration(experiment)
     declared = _mapping(experiment.get("steady-state-hypothesis")).get("probes")
     return Journal(
         title=str(experiment.get("title") or "untitled experiment"),
@@ -186,7 +191,9 @@ def _journal(value: Mapping[str, Any]) -> Journal:
             )
             if value.get(key)
         ),
-        treatment=_treatment(experiment),
+        treatment=_treatment(declaration),
+        primary=str(declaration["primary"]) if declaration.get("primary") else None,
+        margin=_margin(declaration.get("margin")),
     )
 
 
@@ -288,12 +295,19 @@ def timestamp(value: object) -> float | None:
     return moment.timestamp() if moment.tzinfo else datetime.fromisoformat(value + "+00:00").timestamp()
 
 
-def _treatment(experiment: Mapping[str, Any]) -> tuple[str, ...]:
-    for extension in _mappings(experiment.get("extensions")):
-        if extension.get("name") == "meshverdict":
-            names = extension.get("treatment")
-            return tuple(str(name) for name in names) if isinstance(names, list) else ()
-    return ()
+def _declaration(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the experiment says to us, in its `extensions`."""
+    extensions = _mappings(experiment.get("extensions"))
+    return next((e for e in extensions if e.get("name") == "meshverdict"), {})
+
+
+def _treatment(declaration: Mapping[str, Any]) -> tuple[str, ...]:
+    names = declaration.get("treatment")
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
+
+
+def _margin(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value < 1 else None
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -64,8 +64,8 @@ def judge(contents: RunContents) -> Judgement:
     deviations = _deviations(contents)
     if deviations:
         return Judgement(DEVIATES, deviations, lines)
-    unproven = _unproven(contents)
-    return Judgement(INVALID, unproven, lines) if unproven else Judgement(HOLDS, (), lines)
+    missing = unproven(contents)
+    return Judgement(INVALID, missing, lines) if missing else Judgement(HOLDS, (), lines)
 
 
 def could_not_measure(contents: RunContents) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _deviations(contents: RunContents) -> tuple[str, ...]:
     return ()
 
 
-def _unproven(contents: RunContents) -> tuple[str, ...]:
+def unproven(contents: RunContents) -> tuple[str, ...]:
     """A met hypothesis proves nothing when it was not checked, or its treatment was not seen to work."""
     journal = contents.journal
     if journal.declared and journal.after is None:

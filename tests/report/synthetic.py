@@ -208,10 +208,30 @@ def run_json(shape: Shape) -> dict[str, Any]:
             "endpoints": {
                 "before": endpoints(off),
                 "during": endpoints(on if shape.treated else off),
-            }
+            },
+            "connections": connections(shape),
         },
         "validity": {"valid": shape.valid, "reasons": shape.reasons},
     }  # fmt: skip
+
+
+def connections(shape: Shape) -> list[dict[str, Any]]:
+    """What probers saw: apache is turned away, the app is not."""
+    cut = shape.treated and shape.enforced
+    return [
+        {
+            "from": "b-apacherr", "to": "redis-svc.d-redis:7379", "attempts": {"open": 7400, "closed": 3800 * cut},
+            "resolution_ms": 5.0, "apply_to_denied_ms": 3.4 if cut else None,
+            "denied_as": "timeout" if cut else None, "opened_after_denial": 0,
+            "remove_to_allowed_ms": 3.5 if cut else None,
+            "open_connection": {"ended_as": "silent" if cut else None, "after_ms": 12.0 if cut else None},
+        },
+        {
+            "from": "c-app-count", "to": "redis-svc.d-redis:6379", "attempts": {"open": 2800, "closed": 0},
+            "resolution_ms": 20.0, "apply_to_denied_ms": None, "denied_as": None, "opened_after_denial": 0,
+            "remove_to_allowed_ms": None, "open_connection": {"ended_as": None, "after_ms": None},
+        },
+    ]  # fmt: skip
 
 
 def endpoints(redis: str) -> list[dict[str, Any]]:

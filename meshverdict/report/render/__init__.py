@@ -20,6 +20,7 @@ def render(report: Report) -> str:
         "Timeline": figures.timeline(report),
         "Hypothesis": sections.hypothesis(report),
         "Service graph": network.service_graphs(report),
+        "Connections": network.connections(report),
         "Who was dropped": network.dropped(report),
         "Endpoints": network.endpoints(report),
         "Distribution": figures.distribution(report),

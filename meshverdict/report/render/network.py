@@ -12,7 +12,7 @@ from meshverdict.report.render.parts import chip, section, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshverdict.report.document import Edge, EndpointRow, Report
+    from meshverdict.report.document import ConnectionRow, Edge, EndpointRow, Report
 
 
 def service_graphs(report: Report) -> Html | None:
@@ -22,8 +22,8 @@ def service_graphs(report: Report) -> Html | None:
     return section(
         "graph",
         "Service graph",
-        "Who opened connections to whom, from the flow log. A dashed arrow with a cross was"
-        " turned away by policy.",
+        "Who opened connections to whom, from the flow log. A dashed arrow with a cross was turned away by"
+        " policy. Left out: name lookups, health checks by the node, and this run's own probers.",
         [_graph(title, edges) for title, edges in report.graphs],
     )
 
@@ -65,11 +65,45 @@ def dropped(report: Report) -> Html:
     )
 
 
+def connections(report: Report) -> Html | None:
+    """Every connection that was tried all through the run, and when it changed."""
+    if not report.connections:
+        return None
+    head = ("from", "to", "opened", "did not open", "apply → denied", "removal → allowed", "was open before")
+    return section(
+        "connections",
+        "Who may connect to whom",
+        "Behind a proxy a policy looks like a slow answer, so new connections were also tried directly, all"
+        " through the run. A time is as fine as the pause between two tries.",
+        table(head, [_connection(row) for row in report.connections], caption="Connections that were tried"),
+    )
+
+
+def _connection(row: ConnectionRow) -> Html:
+    opened, closed = row.attempts
+    pause = f" ± {row.resolution_ms:g}" if row.resolution_ms is not None else ""
+    denied = (
+        f"{row.to_denied_ms:,.0f}{pause} ms, {row.denied_as}" if row.to_denied_ms is not None else "never"
+    )
+    allowed = f"{row.to_allowed_ms:,.0f}{pause} ms" if row.to_allowed_ms is not None else ""
+    leak = chip(f"{row.opened_after_denial:,} got through afterwards", "bad")
+    return h(
+        "tr",
+        h("th", row.source, scope="row"),
+        h("td", row.destination),
+        h("td", f"{opened:,}", class_="number"),
+        h("td", f"{closed:,}", class_="number"),
+        h("td", denied.rstrip(", "), [" ", leak] if row.opened_after_denial else None),
+        h("td", allowed),
+        h("td", row.open_connection),
+    )
+
+
 def endpoints(report: Report) -> Html | None:
     """Policy enforcement of each pod before and during the treatment, as `cilium endpoint list` shows it."""
     if not report.endpoints:
         return None
-    head = ("endpoint", "pod", "ingress enforcement", "egress enforcement", "labels", "IPv4")
+    head = ("pod", "ingress enforcement", "egress enforcement", "labels", "IPv4")
     return section(
         "endpoints",
         "Endpoints",
@@ -82,7 +116,6 @@ def endpoints(report: Report) -> Html | None:
 def _endpoint(row: EndpointRow) -> Html:
     return h(
         "tr",
-        h("td", row.endpoint, class_="number"),
         h("th", row.pod, scope="row"),
         _change(row.ingress),
         _change(row.egress),

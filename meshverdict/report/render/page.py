@@ -23,7 +23,12 @@ def asset(name: str) -> str:
 
 
 def page(
-    title: str, body: Child, *, charts: Sequence[dict[str, Any]] = (), links: Sequence[tuple[str, str]] = ()
+    title: str,
+    body: Child,
+    *,
+    charts: Sequence[dict[str, Any]] = (),
+    links: Sequence[tuple[str, str]] = (),
+    live: bool = False,
 ) -> str:
     """A whole page.
 
@@ -31,10 +36,12 @@ def page(
         title: For the browser's tab.
         body: What the page shows.
         charts: Data of the live charts; the chart library is left out of a page without any.
+        live: Include the page's script although there is no live chart: it saves still ones as files.
         links: Section identifier and label, for the table of contents.
     """
     style = asset("report.css") + (asset("uPlot.min.css") if charts else "")
-    scripts = [asset("uPlot.iife.min.js"), asset("report.js")] if charts else []
+    scripts = [asset("uPlot.iife.min.js")] if charts else []
+    scripts += [asset("report.js")] if charts or live else []
     allowed = " ".join(_hash(script) for script in scripts) or "'none'"
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {allowed}; img-src data: blob:;"
@@ -55,11 +62,7 @@ def page(
         if links
         else None
     )
-    tail = (
-        [data_block("charts", list(charts)), *(raw_text("script", script) for script in scripts)]
-        if charts
-        else []
-    )
+    tail = [data_block("charts", list(charts)), *(raw_text("script", script) for script in scripts)]
     return "<!doctype html>\n" + h("html", head, h("body", contents, join(body), tail), lang="en") + "\n"
 
 

@@ -1,0 +1,109 @@
+"""What the network did: the service graph, the endpoint table, the connections that were tried. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from meshverdict.analysis.flows import DROPPED, FORWARDED, Flow, between
+from meshverdict.report.document import ConnectionRow, Edge, EndpointRow
+
+if TYPE_CHECKING:
+    from meshverdict.analysis.windows import Moments
+
+DNS_PORT: Final = 53
+# Workloads that measure; they are no part of what is measured.
+_OWN: Final = ("meshverdict-prober",)
+
+
+def graphs(flows: Sequence[Flow], moments: Moments) -> tuple[tuple[str, tuple[Edge, ...]], ...]:
+    """The service graph before the treatment and with it, each with its title; none without flows."""
+    flows = tuple(flow for flow in flows if _of_the_application(flow))
+    if not flows:
+        return ()
+    if moments.applied is None:
+        return (("Whole run", edges(flows)),)
+    parts = (
+        ("Before", between(flows, None, moments.applied)),
+        (
+            "With the treatment in place",
+            between(flows, moments.in_effect or moments.applied, moments.removed),
+        ),
+    )
+    return tuple((title, edges(part)) for title, part in parts if part)
+
+
+def edges(flows: Sequence[Flow]) -> tuple[Edge, ...]:
+    """The service graph of some flows: one edge per caller, callee and port."""
+    counts: dict[tuple[str, str, int], list[int]] = {}
+    for flow in flows:
+        entry = counts.setdefault((flow.source, flow.destination, flow.port), [0, 0])
+        if flow.verdict in {FORWARDED, DROPPED}:
+            entry[flow.verdict == DROPPED] += flow.count
+    return tuple(Edge(*key, forwarded=c[0], dropped=c[1]) for key, c in sorted(counts.items()) if sum(c))
+
+
+def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
+    """The endpoint table of ``measures.endpoints``: {"before": [...], "during": [...]}, matched by pod."""
+    if not isinstance(value, Mapping):
+        return ()
+    before, during = _by_pod(value.get("before")), _by_pod(value.get("during") or value.get("after"))
+    rows = []
+    for pod in dict.fromkeys([*before, *during]):
+        then, now = before.get(pod, {}), during.get(pod, {})
+        known = {**then, **now}
+        labels = known.get("labels")
+        rows.append(
+            EndpointRow(
+                pod=pod,
+                labels=tuple(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, Mapping) else (),
+                address=str(known.get("ipv4", "")),
+                ingress=(str(then.get("ingress", "?")), str(now.get("ingress", "?"))),
+                egress=(str(then.get("egress", "?")), str(now.get("egress", "?"))),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: row.pod))
+
+
+def _by_pod(value: object) -> dict[str, Mapping[str, Any]]:
+    items = value if isinstance(value, list) else []
+    return {str(item["pod"]): item for item in items if isinstance(item, Mapping) and "pod" in item}
+
+
+def connection_rows(value: object) -> tuple[ConnectionRow, ...]:
+    """The connections of ``measures.connections``; what is not one is left out."""
+    items = value if isinstance(value, list) else []
+    return tuple(_connection(item) for item in items if isinstance(item, Mapping) and "from" in item)
+
+
+def _connection(item: Mapping[str, Any]) -> ConnectionRow:
+    attempts, kept = item.get("attempts"), item.get("open_connection")
+    counts = attempts if isinstance(attempts, Mapping) else {}
+    return ConnectionRow(
+        source=str(item["from"]),
+        destination=str(item.get("to", "")),
+        attempts=(int(counts.get("open") or 0), int(counts.get("closed") or 0)),
+        resolution_ms=_number(item.get("resolution_ms")),
+        to_denied_ms=_number(item.get("apply_to_denied_ms")),
+        denied_as=str(item.get("denied_as") or ""),
+        opened_after_denial=int(item.get("opened_after_denial") or 0),
+        to_allowed_ms=_number(item.get("remove_to_allowed_ms")),
+        open_connection=_fate(kept) if isinstance(kept, Mapping) else "",
+    )
+
+
+def _fate(kept: Mapping[str, Any]) -> str:
+    after = _number(kept.get("after_ms"))
+    if not kept.get("ended_as"):
+        return "stayed open"
+    return f"{kept['ended_as']}" + (f" after {after:,.0f} ms" if after is not None else "")
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _of_the_application(flow: Flow) -> bool:
+    """Whether a flow belongs into the picture: no name lookups, no health checks by the node, no probers."""
+    ends = (flow.source, flow.destination)
+    return flow.port != DNS_PORT and "host" not in ends and not any(end.endswith(_OWN) for end in ends)
