@@ -29,10 +29,11 @@ class Connection:
         exchange: What it is busy with; None when idle.
         ready: Whether it is connected (and, with TLS, shaken hands).
         used: When the last answer was complete, seconds of the steady clock; 0 when it never carried one.
+        buffered: Bytes of an unfinished answer.
         unsent: Bytes that the kernel did not take yet.
     """
 
-    __slots__ = ("_in", "_out", "_recv", "_send", "_socket", "_tls", "exchange", "fd", "pool", "reader", "ready",
+    __slots__ = ("_in", "_out", "_recv", "_send", "_socket", "_tls", "buffered", "exchange", "fd", "pool", "reader", "ready",
                  "started", "tried", "unsent", "used")  # fmt: skip
 
     def __init__(self, pool: Pool, now: float) -> None:
@@ -43,6 +44,7 @@ class Connection:
         self.used = 0.0
         self.started = now
         self.tried = 0
+        self.buffered = 0
         self.unsent = b""
         self._tls: ssl.SSLObject | None = None
         self._in = self._out = None  # type: ssl.MemoryBIO | None

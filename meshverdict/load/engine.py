@@ -46,6 +46,7 @@ _LATE_S = 0.002
 _BURST = 16
 _IDLE_SUSPECT_S = 1.0
 _IDLE_S = 60.0
+_MOST_BUFFERED = 256_000_000
 _ENDLESS = math.inf
 
 
@@ -95,6 +96,7 @@ class Engine:
         self._pools: set[Pool] = set()
         self._over: deque[Exchange] = deque()
         self._late = False
+        self._buffered = 0
         self._halt = False
         self._abort = False
 
@@ -285,6 +287,7 @@ class Engine:
             self._fail(exchange, outcome, str(error))
 
     def _forget(self, connection: Connection) -> None:
+        self._release(connection)
         del self._connections[connection.fd]
         connection.pool.opening.pop(connection.fd, None)
         connection.pool.total -= 1
@@ -392,6 +395,7 @@ class Engine:
         try:
             if data:
                 if not reader.feed(data):
+                    self._buffer(connection, len(data))
                     return
             else:
                 reader.eof()
@@ -411,9 +415,22 @@ class Engine:
         if reader.keep_alive and connection.pool.keep_alive and data:
             connection.exchange = None
             connection.used = exchange.ended
+            if connection.buffered:
+                self._release(connection)
             self._next(connection)
         else:
             self._close_busy(connection)
+
+    def _buffer(self, connection: Connection, size: int) -> None:
+        """Account for a part of an answer; raises when all unfinished answers together are too much to keep."""
+        connection.buffered += size
+        self._buffered += size
+        if self._buffered > _MOST_BUFFERED:
+            raise InvalidAnswerError(f"answers under way hold more than {_MOST_BUFFERED} bytes")
+
+    def _release(self, connection: Connection) -> None:
+        self._buffered -= connection.buffered
+        connection.buffered = 0
 
     def _lost(self, connection: Connection, error: OSError) -> None:
         """The connection is gone, with or without a request on it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshverdict.model.histogram import RATIO, Histogram
@@ -62,7 +61,8 @@ class Meter:
         self.nap = _NAP_S if busy else 0.0
         self._scheduled = self._dropped = 0
         self._lag = Histogram(RATIO)
-        self._schedstat = -1
+        self._schedstat = self._psi = -1
+        self._stalled: float | None = None
         self.second_ends = 0.0
         self._began = 0.0
         self._cpu = self._waited = 0.0
@@ -72,10 +72,9 @@ class Meter:
         """Begin the first second; called in the engine's thread."""
         if self._fifo:
             ask_for_fifo()
-        try:
-            self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._schedstat = -1
+        self._schedstat = _open("/proc/thread-self/schedstat")
+        self._psi = _open("/proc/pressure/cpu")
+        self._stalled = self._some()
         self._cpu, self._waited = time.thread_time(), self._waiting()
         self._t = int(now + self.offset)
         self._began = now
@@ -83,9 +82,10 @@ class Meter:
 
     def stop(self) -> None:
         """Give back what `start` took."""
-        if self._schedstat >= 0:
-            os.close(self._schedstat)
-            self._schedstat = -1
+        for descriptor in (self._schedstat, self._psi):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._schedstat = self._psi = -1
 
     @property
     def second(self) -> int:
@@ -129,6 +129,7 @@ class Meter:
                 clock_step_ms=(step - self._step_seen) * 1e3,
                 resent=self.resent,
                 held=self.held,
+                pressure=self._pressed(now),
             )
         )
         self.sent = self.opened = self.resent = self.held = 0
@@ -143,6 +144,22 @@ class Meter:
         if self._schedstat < 0:
             return 0.0
         return int(os.pread(self._schedstat, 100, 0).split()[1]) * 1e-9
+
+    def _some(self) -> float | None:
+        """Seconds for which something on the machine waited for a CPU."""
+        if self._psi < 0:
+            return None
+        try:
+            some = os.pread(self._psi, 200, 0).split(b"\n")[0]
+        except OSError:
+            return None  # built in, but switched off at boot
+        return int(some.rpartition(b"total=")[2]) * 1e-6
+
+    def _pressed(self, now: float) -> float | None:
+        before, self._stalled = self._stalled, self._some()
+        if before is None or self._stalled is None:
+            return None
+        return (self._stalled - before) / max(now - self._began, 1e-6)
 
     def _priority(self, cpu: float) -> Priority:
         fifo = os.sched_getscheduler(0) == os.SCHED_FIFO
@@ -172,11 +189,9 @@ def raise_file_limit(wanted: int) -> int:
     return soft
 
 
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def has_schedstat() -> bool:
-    """Whether the kernel tells how long a thread waited for a CPU."""
-    return Path("/proc/thread-self/schedstat").exists()
+def _open(path: str) -> int:
+    """A descriptor to read *path* again and again; -1 where the kernel has no such file."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1

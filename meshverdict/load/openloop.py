@@ -101,6 +101,7 @@ class OpenLoop:
         share: Which part of the load this process makes.
         duration: Seconds; None until `halt`.
         deadline: Seconds; a good answer later than this is ``late``.
+        fifo: Whether to ask for real-time priority.
         samples: Whether single requests are told, too.
         epoll: Makes an epoll object.
     """
@@ -115,6 +116,7 @@ class OpenLoop:
         duration: float | None,
         deadline: float,
         samples: bool = False,
+        fifo: bool = True,
         epoll: Callable[[], select.epoll] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -125,6 +127,7 @@ class OpenLoop:
         self._seed = seed
         self._share = share
         self._deadline = deadline
+        self._fifo = fifo
         self._epoll = epoll
         self._clock = clock
         self._began = 0.0
@@ -145,7 +148,7 @@ class OpenLoop:
         """Make what belongs to the process that will run the loop."""
         files = raise_file_limit(_FILES)
         busy = sum(stream.shape.mean for stream in self._streams) / self._share.of > _BUSY_RATE
-        self._meter = Meter(self._share.index, self._tell, busy=busy, clock=self._clock)
+        self._meter = Meter(self._share.index, self._tell, busy=busy, fifo=self._fifo, clock=self._clock)
         self._engine = Engine(
             self._arrivals(),
             self._meter,

@@ -16,6 +16,7 @@ they were made. A task must not sleep or call other libraries that wait: the gen
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import gevent
@@ -37,6 +38,7 @@ from meshverdict.model.errors import EXIT_USAGE, MeshverdictError, UsageError
 log = logging.getLogger("meshverdict.load")
 EVENTS: Any = events
 FINISH, FINISHED = "meshverdict_finish", "meshverdict_finished"
+PRIORITY_VARIABLE = "MESHVERDICT_PRIORITY"
 _NEARLY_OVER_S = 1.0
 _OWN_LISTENERS = {"locust.runners", "meshverdict.load.recorder"}
 
@@ -113,6 +115,7 @@ class Driver:
             duration=float(run_time) if run_time else None,
             deadline=float("inf") if options.deadline is None else options.deadline / 1e3,
             samples=bool(self._listeners),
+            fifo=os.environ.get(PRIORITY_VARIABLE) != "normal",
             epoll=get_original("select", "epoll"),
         )
         for user in self._users:
@@ -204,7 +207,7 @@ class Driver:
             engine.abort()
             self._pump.join(_NEARLY_OVER_S)
         for user in self._users:
-            user.on_stop()
+            user.on_stop()  # type: ignore[no-untyped-call]
 
 
 DRIVER = Driver()

@@ -141,6 +141,7 @@ class GeneratorSecond:
         clock_step_ms: Jump of the wall clock against the steady clock.
         resent: Requests sent again, because the server had ended an idle connection.
         held: Times that a limit of the generator's own process kept it from opening a connection.
+        pressure: Share of the second in which something on the machine waited for a CPU; None if not known.
     """
 
     t: int
@@ -158,6 +159,7 @@ class GeneratorSecond:
     clock_step_ms: float = 0.0
     resent: int = 0
     held: int = 0
+    pressure: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The line."""
@@ -166,6 +168,8 @@ class GeneratorSecond:
         generator |= {"lag": self.lag.as_json() if self.lag is not None else None, "cpu": round(self.cpu, 4)}
         generator |= {"priority": self.priority, "opened": self.opened, "steal_ms": round(self.steal_ms, 3)}
         generator |= {"clock_step_ms": round(self.clock_step_ms, 3), "resent": self.resent, "held": self.held}
+        if self.pressure is not None:
+            generator["pressure"] = round(self.pressure, 4)
         return {"t": self.t, "w": self.w, "generator": generator}
 
 
@@ -252,6 +256,7 @@ def _generator(value: dict[str, Any], ratio: float) -> GeneratorSecond:
         clock_step_ms=float(inner.get("clock_step_ms", 0.0)),
         resent=int(inner.get("resent", 0)),
         held=int(inner.get("held", 0)),
+        pressure=_optional(float, inner.get("pressure")),
     )
 
 
