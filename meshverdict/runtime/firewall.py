@@ -98,6 +98,9 @@ class Firewall:
     def stop(self) -> None:
         """Follow no more; the rulesets stay in force."""
         self._unsubscribe()
+        self._unsubscribe = lambda: None
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def enforced(self, node: str, address: str) -> None:
         """Wait until the node's kernel has a ruleset that knows this pod address."""
