@@ -68,6 +68,7 @@ def build(contents: RunContents) -> Report:
         connections=connection_rows(contents.section("measures").get("connections")),
         provenance=_provenance(contents),
         lab_box=lab_box(contents),
+        control=run.get("arm") == "control",
     )
 
 

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from meshverdict.analysis.cases import cases
 from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.analysis.summary import Cell, Series, series, summarise
-from meshverdict.report.files import read_run
+from meshverdict.model.errors import UsageError
+from meshverdict.report.campaign import assess
+from meshverdict.report.compare_campaigns import CampaignComparison, compare_campaigns
+from meshverdict.report.files import is_campaign, read_campaign, read_run
 from meshverdict.report.judge import could_not_measure, judge, windows_of
 
 if TYPE_CHECKING:
@@ -116,12 +119,20 @@ class Comparison:
         return render_compare(self, output)
 
 
-def compare_paths(a: Path, b: Path) -> Comparison:
-    """Compare two run folders or journals.
+def compare_paths(a: Path, b: Path) -> Comparison | CampaignComparison:
+    """Compare two run folders or journals, or the folders of two campaigns.
 
     Raises:
         RecordError: One of them cannot be read as what it claims to be.
+        UsageError: One is a run and the other a campaign.
     """
+    kinds = (is_campaign(a), is_campaign(b))
+    if all(kinds):
+        one, two = (assess(read_campaign(path), origin=str(path)) for path in (a, b))
+        return compare_campaigns(one, two)
+    if any(kinds):
+        run, campaign = (b, a) if kinds[0] else (a, b)
+        raise UsageError(f"{run} is a run and {campaign} a campaign: compare two of a kind")
     return compare(read_run(a), read_run(b))
 
 

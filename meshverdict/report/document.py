@@ -136,6 +136,7 @@ class Report:
         notices: What a reader must know before the figures.
         graphs: Service graph by title (before, during).
         lab_box: What this lab is not.
+        control: It is the control arm of a pair: the treatment was left out on purpose.
     """
 
     origin: str
@@ -163,3 +164,4 @@ class Report:
     connections: tuple[ConnectionRow, ...]
     provenance: tuple[Group, ...]
     lab_box: tuple[str, ...]
+    control: bool

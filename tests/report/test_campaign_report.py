@@ -7,8 +7,9 @@ import shutil
 import pytest
 import synthetic
 
-from meshverdict.model.errors import RecordError
+from meshverdict.model.errors import RecordError, UsageError
 from meshverdict.report.campaign import assess
+from meshverdict.report.compare import compare_paths
 from meshverdict.report.files import is_campaign, read_campaign, write_report
 from meshverdict.report.judge import INVALID
 
@@ -150,6 +151,31 @@ def test_a_primary_metric_that_nobody_measured_is_said(eight_pairs, tmp_path):
     assert (campaign.verdict, campaign.margin) == ("invalid", 0.1)
     assert "'case-9 p50'" in campaign.invalid
     assert "case-1 p50" in campaign.invalid
+
+
+def test_two_campaigns_are_put_side_by_side(eight_pairs, tmp_path):
+    """Each with its own verdict; the same primary metric and experiment, or not at all."""
+    make(tmp_path / "other", 6, seed=9)
+    comparison = compare_paths(eight_pairs, tmp_path / "other")
+    assert comparison.comparable
+    assert "differs" in comparison.render("text")
+    assert comparison.render("md").count("| case-1 p50 |") == 1
+    assert json.loads(comparison.render("json"))["a"]["verdict"] == "differs"
+    assert "Two campaigns side by side" in comparison.render("html")
+    with pytest.raises(UsageError, match="choose one of"):
+        comparison.render("pdf")
+    with pytest.raises(UsageError, match="two of a kind"):
+        compare_paths(eight_pairs, next(eight_pairs.glob("*-pair01-control")))
+
+
+def test_a_campaign_without_a_verdict_is_not_compared(eight_pairs, tmp_path):
+    """The reason is that campaign's own."""
+    make(tmp_path / "small", 2)
+    comparison = compare_paths(eight_pairs, tmp_path / "small")
+    assert not comparison.comparable
+    assert "B: 2 usable pairs" in comparison.refusals[0]
+    for output in ("text", "md", "json", "html"):
+        assert "described, not judged" in comparison.render(output)
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -12,13 +12,11 @@ from meshverdict.report.render.parts import section
 if TYPE_CHECKING:
     from meshverdict.report.document import CaseReport, Report
 
-_TONES = ("before", "during", "after", "other")
-
 
 def all_charts(report: Report) -> list[Chart]:
     """Every chart of the page."""
     timelines = [chart for case in report.cases for chart in timeline_charts(report, case)]
-    tails = [chart for case in report.cases if (chart := tail_chart(case)) is not None]
+    tails = [chart for case in report.cases if (chart := tail_chart(report, case)) is not None]
     return timelines + tails
 
 
@@ -81,7 +79,7 @@ def timeline_charts(report: Report, case: CaseReport) -> tuple[Chart, ...]:
 
 def distribution(report: Report) -> Html | None:
     """The latency distribution of each case, with a log axis that gives the tail its room."""
-    charts = [chart for case in report.cases if (chart := tail_chart(case)) is not None]
+    charts = [chart for case in report.cases if (chart := tail_chart(report, case)) is not None]
     if not charts:
         return None
     return section(
@@ -93,15 +91,16 @@ def distribution(report: Report) -> Html | None:
     )
 
 
-def tail_chart(case: CaseReport) -> Chart | None:
+def tail_chart(report: Report, case: CaseReport) -> Chart | None:
     """One line per window on a common axis of nines; None where nothing was answered."""
     if not case.tails:
         return None
     longest = max((points for _, points in case.tails), key=len)
     lines = []
-    for at, (name, points) in enumerate(case.tails):
+    roles = {w.name: w.role for w in report.windows}
+    for name, points in case.tails:
         values = [value for _, value in points] + [None] * (len(longest) - len(points))
-        lines.append(Line(name, _TONES[min(at, 3)], values, dash=at == 1))
+        lines.append(Line(name, roles[name], values, dash=roles[name] == "during"))
     ends = ", ".join(f"{name} up to {number(points[-1][1])} ms" for name, points in case.tails)
     return Chart(
         key=f"{_key(case)}-tail",

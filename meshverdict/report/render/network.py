@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from meshverdict.analysis.flows import DROPPED
 from meshverdict.report.render.graph import edge_words, service_graph
 from meshverdict.report.render.html import Html, h
-from meshverdict.report.render.parts import chip, section, table
+from meshverdict.report.render.parts import NOTHING, chip, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,16 @@ def connections(report: Report) -> Html | None:
     """Every connection that was tried all through the run, and when it changed."""
     if not report.connections:
         return None
-    head = ("from", "to", "opened", "did not open", "apply → denied", "removal → allowed", "was open before")
+    head = (
+        "from",
+        "to",
+        "tried",
+        "opened",
+        "did not open",
+        "apply → denied",
+        "removal → allowed",
+        "a connection that was open",
+    )
     return section(
         "connections",
         "Who may connect to whom",
@@ -81,16 +90,15 @@ def connections(report: Report) -> Html | None:
 
 def _connection(row: ConnectionRow) -> Html:
     opened, closed = row.attempts
-    pause = f" ± {row.resolution_ms:g}" if row.resolution_ms is not None else ""
-    denied = (
-        f"{row.to_denied_ms:,.0f}{pause} ms, {row.denied_as}" if row.to_denied_ms is not None else "never"
-    )
-    allowed = f"{row.to_allowed_ms:,.0f}{pause} ms" if row.to_allowed_ms is not None else ""
+    pause = f"every {row.resolution_ms:g} ms" if row.resolution_ms is not None else NOTHING
+    denied = f"{row.to_denied_ms:,.0f} ms, {row.denied_as}" if row.to_denied_ms is not None else "never"
+    allowed = f"{row.to_allowed_ms:,.0f} ms" if row.to_allowed_ms is not None else ""
     leak = chip(f"{row.opened_after_denial:,} got through afterwards", "bad")
     return h(
         "tr",
         h("th", row.source, scope="row"),
         h("td", row.destination),
+        h("td", pause, class_="whole"),
         h("td", f"{opened:,}", class_="number"),
         h("td", f"{closed:,}", class_="number"),
         h("td", denied.rstrip(", "), [" ", leak] if row.opened_after_denial else None),

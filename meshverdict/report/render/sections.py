@@ -31,6 +31,8 @@ def verdict(report: Report) -> Html:
     """The first screen: what was claimed, and whether it held."""
     word = report.judgement.word
     tone, icon, sentence = _VERDICT[word]
+    if report.control and word != INVALID:
+        sentence = "A control run: the treatment was left out on purpose, to be compared with its pair."
     return h(
         "section",
         validity(report) if word == INVALID else None,
@@ -74,7 +76,7 @@ def case_table(report: Report) -> Html:
         "div",
         h(
             "table",
-            h("caption", "What a user saw", class_="hidden"),
+            h("caption", "What a user saw, phase by phase"),
             h("thead", h("tr", h("td"), head)),
             h("tbody", [_case_row(case) for case in report.cases]),
         ),
