@@ -94,8 +94,8 @@ def before_experiment_control(
         outer = stack.pop_all()
         outer.push(made.standing)
         made.standing = outer
-    experiment["rollbacks"] = rollbacks
     session.set_current(made)
+    experiment["rollbacks"] = rollbacks
 
 
 def _leave_unaimed(stack: ExitStack) -> None:

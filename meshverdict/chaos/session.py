@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.chaos import files, flows, guard, prober, progress, telemetry
+from meshverdict.chaos.experiment_file import activities
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
 from meshverdict.chaos.timeline import BASELINE, Timeline
@@ -127,6 +128,16 @@ class Session:
             raise LabError(
                 f"no namespace of this cluster ({self.access.host}) is labelled meshverdict.io/lab=true, so"
                 f" nothing is touched; prepare it with `meshverdict up --context {self.access.context}`"
+            )
+        asked = [
+            a
+            for _, a in activities(self.experiment)
+            if (a.get("provider") or {}).get("func") == "case_answers"
+        ]
+        if asked and self.options.ingress is None and self.lab is None:
+            raise UsageError(
+                f"{asked[0].get('name')!r} asks the ingress, and where that is on a real cluster is not known: set"
+                " MESHVERDICT_INGRESS=http://ADDRESS:PORT"
             )
         guard.refuse_outside(
             self.experiment, configuration, secrets, self.namespaces, embedded=self.access.kind == "embedded"
