@@ -64,7 +64,7 @@ class Store:
 
     def __init__(self, first_revision: int = 1) -> None:
         self.revision = first_revision
-        self._oldest = first_revision
+        self.oldest = first_revision  # changes after it are remembered
         self._objects: dict[str, dict[tuple[str, str], Manifest]] = {}
         self._log: deque[Event] = deque()
         self._subscribers: list[Subscriber] = []
@@ -116,7 +116,7 @@ class Store:
         Raises:
             GoneError: The log no longer reaches back that far.
         """
-        if revision < self._oldest:
+        if revision < self.oldest:
             raise GoneError(str(revision))
         return iter([e for e in self._log if e.revision > revision])
 
@@ -142,7 +142,7 @@ class Store:
     def _publish(self, event: Event) -> Manifest:
         self._log.append(event)
         while len(self._log) > HISTORY:
-            self._oldest = self._log.popleft().revision
+            self.oldest = self._log.popleft().revision
         for subscriber in list(self._subscribers):
             subscriber(event)
         return event.obj
