@@ -19,10 +19,7 @@ _TIE = 1e-9
 
 
 def adjusted_p(differences: Floats) -> Floats:
-    """Family-wise p of "no effect" for each metric.
-
-    Controls the probability of any false rejection for every mixture of metrics with and without an effect:
-    the maximum over all metrics is never smaller than the maximum over those without one.
+    """Family-wise p of "no effect" for each metric: 0 lies outside a metric's interval exactly when p <= level.
 
     Args:
         differences: Log ratios, shape (pairs, metrics).
@@ -30,19 +27,16 @@ def adjusted_p(differences: Floats) -> Floats:
     Returns:
         Shape (metrics,).
     """
-    if differences.shape[1] == 0:
-        return np.zeros(0)
-    statistics = _statistics(differences)
-    largest = statistics.max(axis=1)
-    shares: Floats = (largest[:, None] >= statistics[0] - _TIE).mean(axis=0)
-    return shares
+    centred = _statistics(differences - differences.mean(axis=0))
+    return np.array([_p(differences[:, at], _others(centred, at)) for at in range(differences.shape[1])])
 
 
 def simultaneous_intervals(differences: Floats, level: float = LEVEL) -> list[tuple[float, float]]:
     """Intervals of all metrics that hold together with probability 1 - level.
 
     A value of one metric is kept when the max-T test does not reject it, the other metrics being shifted by
-    their own means (their truth is not known; the cost of that, checked by simulation, is small).
+    their own means: their truth is not known. That both the false alarms and the joint coverage keep their
+    promise all the same is checked by simulation (tests/analysis/test_false_alarms.py).
 
     Args:
         differences: Log ratios, shape (pairs, metrics).
@@ -57,7 +51,7 @@ def simultaneous_intervals(differences: Floats, level: float = LEVEL) -> list[tu
     centred = _statistics(differences - differences.mean(axis=0))
     found = []
     for metric in range(metrics):
-        others = np.delete(centred, metric, axis=1).max(axis=1, initial=0.0)
+        others = _others(centred, metric)
         column = differences[:, metric]
         found.append((_bound(column, others, level, side=-1.0), _bound(column, others, level, side=1.0)))
     return found
@@ -70,22 +64,29 @@ def _bound(column: Floats, others: Floats, level: float, *, side: float) -> floa
     if reach == 0:
         return centre
     inside, outside = 0.0, reach
-    while not _rejects(column - centre - side * outside, others, level):
+    while _p(column - centre - side * outside, others) > level:
         outside *= 2
         if outside > reach * 2**20:
             return side * np.inf
     for _ in range(_BISECTIONS):
         middle = (inside + outside) / 2
-        if _rejects(column - centre - side * middle, others, level):
+        if _p(column - centre - side * middle, others) <= level:
             outside = middle
         else:
             inside = middle
     return centre + side * outside
 
 
-def _rejects(shifted: Floats, others: Floats, level: float) -> bool:
+def _p(shifted: Floats, others: Floats) -> float:
+    """Share of the patterns in which this metric or another one shows as much as this one did."""
     own = _statistics(shifted[:, None])[:, 0]
-    return bool((np.maximum(own, others) >= own[0] - _TIE).mean() <= level)
+    return float((np.maximum(own, others) >= own[0] - _TIE).mean())
+
+
+def _others(centred: Floats, metric: int) -> Floats:
+    """The largest statistic of the other metrics, for every pattern."""
+    largest: Floats = np.delete(centred, metric, axis=1).max(axis=1, initial=0.0)
+    return largest
 
 
 def _statistics(differences: Floats) -> Floats:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.cases import Case, cases
+from meshverdict.analysis.flows import enforcement
 from meshverdict.analysis.load_table import load_table
 from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.validity import invalid_reasons
@@ -105,7 +106,7 @@ def unproven(contents: RunContents) -> tuple[str, ...]:
     moments = moments_of(contents.run)
     if moments.applied is None:
         return ("run.json has no time at which the treatment was applied",)
-    if moments.in_effect is None:
+    if moments.in_effect is None and enforcement(contents.flows, moments).to_denied_ms is None:
         return ("the treatment was applied but was never seen in effect",)
     return ()
 
@@ -134,7 +135,7 @@ def windows_of(contents: RunContents) -> Windows:
 
 
 def case_lines(contents: RunContents) -> tuple[str, ...]:
-    """One line a case: what it did before and during the treatment."""
+    """One line a case: what it did in each phase."""
     if contents.load is None:
         return ()
     table = load_table(contents.load.seconds, ratio=contents.load.header.ratio)
@@ -142,7 +143,7 @@ def case_lines(contents: RunContents) -> tuple[str, ...]:
 
     def line(case: Case) -> str:
         cells = [(window, summarise(table, case.title, case.names, window)) for window in windows]
-        return f"{case.title}: " + "; ".join(
+        return f"{case.title.replace(': ', ', ')}: " + "; ".join(
             _cell_words(window, cell) for window, cell in cells if cell.requests
         )
 
@@ -150,7 +151,7 @@ def case_lines(contents: RunContents) -> tuple[str, ...]:
 
 
 def _cell_words(window: Window, cell: Cell) -> str:
-    return f"{window.name}: {answered(cell)}"
+    return f"{window.name} {answered(cell)}"
 
 
 def answered(cell: Cell) -> str:

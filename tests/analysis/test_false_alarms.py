@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from simulated import MODELS, campaigns
 
+from meshverdict.analysis.campaign import StopRule
 from meshverdict.analysis.maxt import adjusted_p, simultaneous_intervals
 from meshverdict.analysis.permutation import LEVEL, interval
 from meshverdict.analysis.verdict import judge
@@ -54,6 +55,16 @@ def test_looking_at_all_metrics_costs_no_false_alarms(model):
     )
     alarms = sum(bool((adjusted_p(campaign) <= LEVEL).any()) for campaign in made)
     assert upper_bound(alarms, CAMPAIGNS) <= 0.06, (model, alarms / CAMPAIGNS)
+
+
+def test_one_look_before_the_end_costs_no_false_alarms():
+    """Campaigns of 12 pairs that may stop after 8: at most 6 % of identical arms are called different."""
+    rule = StopRule(after=8)
+    alarms = 0
+    for campaign in np.random.default_rng([SEED, 23]).normal(0, 0.05, size=(1000, 12)):
+        low, high = interval(campaign, rule.final_level)
+        alarms += rule.stops(campaign[:8]) or low > 0 or high < 0
+    assert upper_bound(int(alarms), 1000) <= 0.06
 
 
 @pytest.mark.slow

@@ -73,6 +73,15 @@ def test_seven_metrics_at_eight_pairs_can_be_rejected():
     assert (ps[:6] > 0.05).all()
 
 
+def test_p_and_interval_of_a_family_agree():
+    """A metric whose interval excludes 0 has p <= 0.05, and the other way round."""
+    rng = np.random.default_rng(6)
+    for _ in range(40):
+        family = rng.normal(0.04, 0.05, size=(8, 4))
+        for p, (low, high) in zip(adjusted_p(family), simultaneous_intervals(family), strict=True):
+            assert (p <= 0.05) == (low > 0 or high < 0)
+
+
 def test_simultaneous_intervals_are_wider_than_single_ones():
     """Certainty about all of them costs width."""
     family = np.random.default_rng(5).normal(0.1, 0.05, size=(8, 5))

@@ -115,6 +115,7 @@ def spoil(run, change):
 def test_runs_that_cannot_be_used_are_left_out_with_their_pair_and_reason(eight_pairs, tmp_path):
     """A treatment that was never in effect, an unreadable journal: the rest is judged."""
     folder = copy(eight_pairs, tmp_path)
+    (next(folder.glob("*-pair02-treatment")) / "flows.jsonl").unlink()
     spoil(next(folder.glob("*-pair02-treatment")), lambda run: run["treatment"].update(in_effect=None))
     (next(folder.glob("*-pair05-control")) / "journal.json").write_text('{"experiment"')
     campaign = judged(folder)

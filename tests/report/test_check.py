@@ -19,8 +19,8 @@ def test_a_run_whose_policy_worked_holds(make_run):
     """Case 1 answers throughout, case 2 fails exactly while the policy is in place."""
     judgement = check(make_run())
     assert (judgement.word, judgement.exit_code, judgement.reasons) == ("HOLDS", 0, ())
-    assert "policy: fails every time" in judgement.lines[1]
-    assert "policy: answers" in judgement.lines[0]
+    assert "policy fails every time" in judgement.lines[1]
+    assert "policy answers" in judgement.lines[0]
 
 
 def test_a_policy_that_selects_nothing_deviates(make_run):
@@ -39,6 +39,8 @@ def test_a_hypothesis_met_without_a_treatment_in_effect_is_not_a_success(make_ru
     """Probes that do not look at the treatment would pass for ever."""
     folder = make_run()
     edit(folder / "run.json", lambda run: run["treatment"].update(in_effect=None))
+    assert check(folder).word == "HOLDS", "the flow log proves it"
+    (folder / "flows.jsonl").unlink()
     judgement = check(folder)
     assert (judgement.word, judgement.exit_code) == ("INVALID", 3)
     assert "never seen in effect" in judgement.reasons[0]
