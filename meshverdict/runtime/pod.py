@@ -16,7 +16,7 @@ from meshverdict.runtime.builtin import BuiltinWorker
 from meshverdict.runtime.container import ContainerWorker
 from meshverdict.runtime.container_plan import ConfigError, user_ids
 from meshverdict.runtime.container_state import ContainerRecord, Waiting, records
-from meshverdict.runtime.images import DEFAULT_UID
+from meshverdict.runtime.image_rows import DEFAULT_UID
 from meshverdict.runtime.linux import socket_in
 from meshverdict.runtime.pod_status import PodFacts, pod_status
 from meshverdict.runtime.spawn_client import SpawnError

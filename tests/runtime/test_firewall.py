@@ -133,7 +133,7 @@ def test_no_process_starts_before_its_node_enforces_its_address(tmp_path: Path) 
 
     async def body(world: WorldHandle) -> None:
         async with lab(world, world.scratch) as running:
-            addressed(running.objects, "bad", "not an address")
+            running.service("bad", "no-address", 80, "10.244.1.9")
             running.objects.create("pods", pod("p", {"image": "busybox", "command": ["true"]}, restartPolicy="Never"))
             found = await running.objects.until("test", "p", has_phase("Pending"))
             await asyncio.sleep(0.3)
