@@ -14,7 +14,8 @@ from typing import Any
 
 from meshverdict.model.errors import UsageError
 from meshverdict.model.settings import LabSettings
-from meshverdict.runtime.images import ImageTable, Machine
+from meshverdict.runtime.images import ImageTable
+from meshverdict.runtime.machine import Machine
 from meshverdict.runtime.world import probe_user_namespaces
 
 # Images that the seed's lab starts; the others are only needed by whoever uses them.
