@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import struct
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -201,7 +202,7 @@ class DnsServer:
             await _connection(resolver, reader, writer)
 
         server = await asyncio.start_server(serve, sock=tcp)
-        logs.write("stdout", f"serving {ZONE} on port {PORT}".encode(), 0)
+        logs.write("stdout", f"serving {ZONE} on port {PORT}".encode(), time.time_ns())
         logs.flush()
         return cls(resolver, udp, server)
 

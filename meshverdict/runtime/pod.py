@@ -86,6 +86,8 @@ class PodWorker:
             await self._terminate()
         finally:
             deletion.cancel()
+            self._main.cancel()
+            await asyncio.gather(self._main, return_exceptions=True)
             await self._release()
 
     def update(self, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ The lab's composition root starts it in the supervisor, with the API's objects a
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,7 +48,7 @@ class RuntimeOptions:
 
     Attributes:
         settings: The lab's settings.
-        logs: Folder for the containers' logs.
+        logs: Folder for the containers' logs; what is in it from before is deleted.
         images: The image table, the user's rows included.
         token: Makes service account tokens.
         on_lost: Called when the spawner has ended: the lab cannot go on.
@@ -81,6 +82,7 @@ class Runtime:
             SpawnError: The kernel refuses a network.
         """
         machine = Machine.here()
+        shutil.rmtree(options.logs, ignore_errors=True)  # of the lab before: kept until now for a look
         spawner = SpawnClient(world.spawner, options.on_lost)
         await spawner.configure(
             host_view([*machine.visible(), *map(str, machine.folders.values())]), WORLD_ADDRESS
