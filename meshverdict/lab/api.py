@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -65,10 +64,3 @@ class Api:
         self._serving = asyncio.create_task(serve(app, [self._door, inner], context))
         text = kubeconfig(self.url, self._identity.ca, self._auth.admin_token)
         write_private(self._plan.state.kubeconfig, text)
-
-    async def stop(self) -> None:
-        """Serve no more."""
-        if self._serving is not None:
-            self._serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._serving

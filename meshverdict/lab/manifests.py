@@ -56,7 +56,10 @@ def as_applied(obj: dict[str, Any]) -> dict[str, Any]:
         **metadata,
         "annotations": {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED},
     }
-    note = json.dumps({**obj, "metadata": bare}, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
+    note = (
+        json.dumps({**obj, "metadata": bare}, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+        + "\n"
+    )
     # Go's encoder writes these three as escapes; a note that differs would be a change to kubectl.
     for character in "<>&":
         note = note.replace(character, f"\\u{ord(character):04x}")

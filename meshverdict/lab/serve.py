@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +43,12 @@ def supervise(world: WorldHandle, plan: Plan, tell: Teller) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     unwanted = [world.sockets["api"], world.spawner, world.keeper]
     front = relay.start({"ingress": world.sockets["ingress"]}, unwanted)
+    # Not asyncio.run: it would wait for every open watch and stream, and nothing of this needs an orderly
+    # end. The processes, namespaces, mounts and rules of a lab are the world's, and go when this process goes.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     try:
-        return asyncio.run(_Supervisor(world, plan, tell, front).run())
+        return loop.run_until_complete(_Supervisor(world, plan, tell, front).run())
     except MeshverdictError as error:
         log.error("%s", error)  # noqa: TRY400 - the message says it all, and a person reads this log
         tell.failed(error)
@@ -62,17 +65,15 @@ class _Supervisor:
     async def run(self) -> int:
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._watch(ended)
-        async with AsyncExitStack() as stack:
-            starting = asyncio.create_task(self._start(stack, ended))
-            both: list[asyncio.Future[Any]] = [starting, ended]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
-                raise_early(ended.result())
-                return ended.result()
+        starting = asyncio.create_task(self._start(ended))
+        both: list[asyncio.Future[Any]] = [starting, ended]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
             starting.result()
             return await ended
+        if not starting.done():
+            refuse_early_end(ended.result())
+        return ended.result()
 
     def _watch(self, ended: asyncio.Future[int]) -> None:
         """End on SIGTERM in good order."""
@@ -94,8 +95,8 @@ class _Supervisor:
 
         loop.add_reader(relay_process, relay_ended)
 
-    async def _start(self, stack: AsyncExitStack, ended: asyncio.Future[int]) -> None:
-        """Bring everything up; what was started is given back by *stack*."""
+    async def _start(self, ended: asyncio.Future[int]) -> None:
+        """Bring everything up, and tell when it is Ready."""
         from meshverdict.lab.api import Api  # noqa: PLC0415 - its imports are heavy; the fork above must stay small
 
         options = self.plan.options
@@ -125,18 +126,14 @@ class _Supervisor:
                 on_lost=lost,
             ),
         )
-        stack.push_async_callback(runtime.stop)
         reconciler = Reconciler(
             objects, controllers(api.root_ca), resources=[k.resource for k in objects.kinds.all()]
         )
         await reconciler.start()
-        stack.push_async_callback(reconciler.stop)
         await api.start(runtime)
-        stack.push_async_callback(api.stop)
         await reconciler.wait_idle()
         create_system(objects, lab_nodes)
-        publisher = Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
-        stack.callback(publisher.stop)
+        Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
         apply_all(objects, manifests)
         self.tell.progress(f"{len(manifests)} objects applied, waiting for the pods")
         count = await wait_pods(objects.store, options.ready_timeout_s)
@@ -164,7 +161,7 @@ class _Supervisor:
         self.tell.ready(info.as_dict())
 
 
-def raise_early(status: int) -> None:
+def refuse_early_end(status: int) -> None:
     """A lab that ends while it starts did not come up, unless it was asked to end."""
     if status != EXIT_HOLDS:
         raise LabError("a part of the lab ended while it started; see the keeper's log in the state folder")
