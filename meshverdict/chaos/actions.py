@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meshverdict.chaos.manifests import Objects, named, read_manifests
-from meshverdict.chaos.session import current
+from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.model.errors import LabError, UsageError
 
 __all__ = [
@@ -60,8 +60,11 @@ def start_load(  # noqa: PLR0917 - an experiment names its arguments
 
 
 def stop_load() -> dict[str, Any]:
-    """End the load, early if need be, and bring the rest of its record home."""
-    summary = current().end_load()
+    """End the load, early if need be, and bring the rest of its record home.
+
+    The last rollback of an experiment, so that the record ends within the journal's time.
+    """
+    summary = current().end_load(patience_s=LOAD_MARGIN_S)
     if summary is None:
         raise UsageError("there is no load to stop; start one with the control's `load` or with start_load")
     return asdict(summary)

@@ -51,6 +51,12 @@ class RunEvents(RunEventHandler):  # type: ignore[misc]
             session.timeline.method_over = True
             _picture(session)
 
+    def rollbacks_completed(self, experiment: Any, journal: Any) -> None:  # noqa: ARG002
+        """The last moment that belongs to the journal: a load beyond it would be of another run."""
+        session = find_current()
+        if session is not None:
+            session.end_load()
+
     def start_rollbacks(self, experiment: Any) -> None:  # noqa: ARG002 - the toolkit's signature
         """The rollbacks begin."""
         session = find_current()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chaostoolkit")
 # Beyond what is planned: two hypotheses, the probers' start, the treatment itself.
-LOAD_MARGIN_S: Final = 8.0
+LOAD_MARGIN_S: Final = 5.0
 
 
 @dataclass
@@ -199,13 +199,17 @@ class Session:
             return path
         return self.source.file.parent / path
 
-    def end_load(self) -> LoadSummary | None:
-        """End the load and bring the rest of its record home; None when there was none."""
+    def end_load(self, *, patience_s: float = 0.0) -> LoadSummary | None:
+        """End the load and bring the rest of its record home; None when there was none.
+
+        Args:
+            patience_s: Wait for the planned end, if it is not further away: the record then says "done".
+        """
         handle, self.load = self.load, None
         if handle is None:
             return self.load_summary
-        if handle.progress().left_s <= LOAD_MARGIN_S:
-            handle.wait(LOAD_MARGIN_S + 5.0)  # its planned end is near
+        if handle.progress().left_s <= patience_s:
+            handle.wait(patience_s + 5.0)
         self.load_summary = handle.stop()
         return self.load_summary
 

@@ -124,7 +124,11 @@ class Telemetry:
             return
         if not values or self.failure is not None:
             return
-        line = {"t": round(now, 3), "pod": f"{namespace}/{name}", "gauges": values}
+        line = {
+            "t": round(now, 3),
+            "pod": f"{namespace}/{name}",
+            "gauges": {k: round(v, 3) for k, v in values.items()},
+        }
         try:
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")

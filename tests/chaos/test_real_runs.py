@@ -10,6 +10,7 @@ import pytest
 import yaml
 from lab import ROOT, chaos, finished, meshverdict, start
 
+from meshverdict.analysis.flows import parse_flows
 from meshverdict.model.record_reader import read_record
 from meshverdict.report.check import check
 
@@ -89,8 +90,9 @@ def test_record_is_whole_and_case_1_lost_nothing(held):
 
 def test_run_folder_holds_flows_telemetry_and_endpoints(held):
     """Dropped flows from apache, the app's gauges, and the table of endpoints before and during."""
-    flows = [json.loads(line) for line in (held.folder / "flows.jsonl").read_text().splitlines()]
-    assert any(f["verdict"] == "DROPPED" for f in flows)
+    flows = parse_flows(json.loads(line) for line in (held.folder / "flows.jsonl").read_text().splitlines())
+    dropped = {(f.source, f.destination) for f in flows if f.verdict == "DROPPED"}
+    assert ("b-apacherr/apacherr", "d-redis/redis") in dropped
     samples = [json.loads(line) for line in (held.folder / "telemetry.jsonl").read_text().splitlines()]
     assert {"busy_threads", "threads", "queue", "cpu_seconds", "rss_bytes"} <= set(samples[-1]["gauges"])
     pictures = held.read("run.json")["measures"]["endpoints"]
