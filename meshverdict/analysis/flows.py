@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from meshverdict.analysis.loose import count, mapping, number
+
 if TYPE_CHECKING:
     from meshverdict.analysis.windows import Moments
 
@@ -83,17 +85,17 @@ def parse_flow(line: Mapping[str, Any]) -> Flow | None:
     time = _time(body.get("time") or line.get("time"))
     if time is None:
         return None
-    protocol, port = _layer4(body.get("l4") or {})
-    address = body.get("IP") or body.get("ip") or {}
+    protocol, port = _layer4(mapping(body.get("l4")))
+    address = mapping(body.get("IP") or body.get("ip"))
     return Flow(
         time=time,
         verdict=str(body["verdict"]),
-        source=_endpoint(body.get("source") or {}, address.get("source")),
-        destination=_endpoint(body.get("destination") or {}, address.get("destination")),
+        source=_endpoint(mapping(body.get("source")), address.get("source")),
+        destination=_endpoint(mapping(body.get("destination")), address.get("destination")),
         port=port,
         protocol=protocol,
         reason=str(body.get("drop_reason_desc") or ""),
-        count=int(body.get("count") or 1),
+        count=max(1, count(body.get("count"))),
     )
 
 
@@ -156,7 +158,8 @@ def _endpoint(who: Mapping[str, Any], address: object) -> str:
     namespace, pod = who.get("namespace"), who.get("pod_name")
     if pod:
         return f"{namespace}/{workload(str(pod))}" if namespace else workload(str(pod))
-    for label in who.get("labels") or ():
+    labels = who.get("labels")
+    for label in labels if isinstance(labels, list) else ():
         if str(label).startswith("reserved:"):
             return str(label).removeprefix("reserved:")
     return str(namespace or address or "unknown")
@@ -174,7 +177,7 @@ def workload(pod: str) -> str:
 def _layer4(layer: Mapping[str, Any]) -> tuple[str, int]:
     for protocol in ("TCP", "UDP", "SCTP"):
         if protocol in layer:
-            return protocol, int((layer[protocol] or {}).get("destination_port") or 0)
+            return protocol, count(mapping(layer[protocol]).get("destination_port"))
     return ("ICMP" if any(key.startswith("ICMP") for key in layer) else "?"), 0
 
 
@@ -184,8 +187,6 @@ def _is_reply(line: Mapping[str, Any]) -> bool:
 
 
 def _time(value: object) -> float | None:
-    if isinstance(value, int | float):
-        return float(value)
     if isinstance(value, str):
         # Hubble writes nanoseconds, datetime reads microseconds.
         trimmed = re.sub(r"(\.\d{6})\d+", r"\1", value)
@@ -193,4 +194,4 @@ def _time(value: object) -> float | None:
             return datetime.fromisoformat(trimmed).timestamp()
         except ValueError:
             return None
-    return None
+    return number(value)

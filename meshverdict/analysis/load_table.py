@@ -7,12 +7,14 @@ are some thousand rows. Percentiles always come from merged histograms, never fr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from meshverdict.model.errors import RecordError
 from meshverdict.model.histogram import RATIO
 from meshverdict.model.record import GOOD, Second
 
@@ -24,6 +26,8 @@ Mask = npt.NDArray[np.bool_]
 
 OK = GOOD
 MICROSECONDS_PER_MS = 1000.0
+# Three hours: no latency of a run is longer, and a bucket beyond it is a damaged line.
+LONGEST_US = 1e10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +124,9 @@ def load_table(seconds: Iterable[Second], *, ratio: float = RATIO) -> LoadTable:
     Args:
         seconds: Lines of one record, of any number of workers.
         ratio: From the record's header.
+
+    Raises:
+        RecordError: A number does not fit into 64 bits.
     """
     names: dict[str, int] = {}
     outcomes: dict[str, int] = {}
@@ -132,7 +139,12 @@ def load_table(seconds: Iterable[Second], *, ratio: float = RATIO) -> LoadTable:
         columns.append((line.t, name, outcome, line.status, line.n, len(line.latency.counts)))
         buckets.extend(line.latency.counts)
         counts.extend(line.latency.counts.values())
-    t, name_at, outcome_at, status, n, sizes = np.asarray(columns, dtype=np.int64).reshape(-1, 6).T
+    try:
+        t, name_at, outcome_at, status, n, sizes = np.asarray(columns, dtype=np.int64).reshape(-1, 6).T
+        cells = np.asarray([buckets, counts], dtype=np.int64)
+    except OverflowError as error:
+        raise RecordError("load record: a number is too large to be one of a record") from error
+    slowest = math.ceil(math.log(LONGEST_US) / math.log(ratio))
     return LoadTable(
         ratio=ratio,
         names=tuple(names),
@@ -143,8 +155,8 @@ def load_table(seconds: Iterable[Second], *, ratio: float = RATIO) -> LoadTable:
         status=status,
         n=n,
         cell_row=np.repeat(np.arange(len(sizes), dtype=np.int64), sizes),
-        cell_bucket=np.maximum(np.asarray(buckets, dtype=np.int64), 0),
-        cell_count=np.asarray(counts, dtype=np.int64),
+        cell_bucket=np.clip(cells[0], 0, slowest),
+        cell_count=cells[1],
     )
 
 

@@ -10,9 +10,13 @@ part of the answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from meshverdict.analysis.loose import mapping, mappings, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 Role = Literal["before", "during", "after"]
 
@@ -80,22 +84,17 @@ class Windows:
 def phases_of(run: Mapping[str, Any]) -> tuple[Phase, ...]:
     """The phases of a run.json, in time order; entries without times are left out."""
     found = [
-        Phase(str(p.get("name", "unnamed")), float(p["start"]), float(p["end"]))
-        for p in run.get("phases") or ()
-        if isinstance(p, Mapping) and _number(p.get("start")) and _number(p.get("end"))
+        Phase(str(item.get("name", "unnamed")), start, end)
+        for item in mappings(run.get("phases"))
+        if (start := number(item.get("start"))) is not None and (end := number(item.get("end"))) is not None
     ]
     return tuple(sorted(found, key=lambda p: p.start))
 
 
 def moments_of(run: Mapping[str, Any]) -> Moments:
     """The treatment's moments of a run.json; None where nothing was seen."""
-    treatment = run.get("treatment") or {}
-    return Moments(
-        **{
-            key: float(treatment[key]) if _number(treatment.get(key)) else None
-            for key in ("applied", "in_effect", "removed", "restored")
-        }
-    )
+    treatment = mapping(run.get("treatment"))
+    return Moments(*(number(treatment.get(key)) for key in ("applied", "in_effect", "removed", "restored")))
 
 
 def cut(phases: Sequence[Phase], moments: Moments, *, load_start: float, load_end: float) -> Windows:
@@ -166,7 +165,3 @@ def role_of(phase: Phase, moments: Moments) -> Role:
 def bounds(windows: Iterable[Window]) -> tuple[tuple[float, float], ...]:
     """Start and end of each window."""
     return tuple((w.start, w.end) for w in windows)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.flows import DROPPED, Enforcement, aggregate, enforcement
-from meshverdict.analysis.load_table import OK, LoadTable, load_table
+from meshverdict.analysis.load_table import OK, LoadTable
 from meshverdict.analysis.summary import Cell, series, summarise, tail
 from meshverdict.analysis.validity import Generator, generator, notices
 from meshverdict.analysis.windows import Moments, Window, Windows, moments_of, phases_of
@@ -38,10 +38,10 @@ def build(contents: RunContents) -> Report:
     journal, run = contents.journal, contents.run or {}
     moments = moments_of(run)
     windows = windows_of(contents)
-    table = load_table(contents.load.seconds, ratio=contents.load.header.ratio) if contents.load else None
+    table, time = contents.table, contents.load_time()
     made = generator(contents.load.generator, contents.load.header) if contents.load else None
     times = enforcement(contents.flows, moments)
-    start = int(table.t.min()) if table is not None and len(table.t) else int(journal.start or 0)
+    start = time[0] if time else int(journal.start or 0)
     return Report(
         origin=contents.origin,
         title=journal.title,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from meshverdict.analysis.campaign import TREATMENT
-from meshverdict.analysis.load_table import load_table
 from meshverdict.analysis.pairs import P50, Paired, PairRun, measures, pair_up, without_errors
 from meshverdict.analysis.permutation import MIN_PAIRS
 from meshverdict.analysis.spread import spread_p
@@ -159,12 +158,12 @@ def _pair_run(run: CampaignRun, outside: set[str]) -> PairRun:
     if contents is None:
         return PairRun(run.pair, run.arm, (run.problem,), {}, run.origin)
     invalid = could_not_measure(contents) or (unproven(contents) if run.arm == TREATMENT else ())
-    if invalid or contents.load is None:
+    if invalid or contents.table is None:
         return PairRun(run.pair, run.arm, invalid or ("no load record",), {}, run.origin)
     windows = _compared(contents, run.arm, outside)
     if not windows:
         return PairRun(run.pair, run.arm, ("no phase to compare",), {}, run.origin)
-    table = load_table(contents.load.seconds, ratio=contents.load.header.ratio)
+    table = contents.table
     found = measures(table, windows)
     return PairRun(run.pair, run.arm, (), found, run.origin, without_errors(table, windows))
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.cases import cases
-from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.analysis.summary import Cell, Series, series, summarise
 from meshverdict.model.errors import UsageError
 from meshverdict.report.campaign import assess
@@ -253,7 +252,7 @@ def _percent(share: float | None) -> float | None:
 
 
 def _cells(contents: RunContents) -> dict[tuple[str, str], Cell]:
-    table = _table(contents)
+    table = contents.table
     if table is None:
         return {}
     return {
@@ -264,7 +263,7 @@ def _cells(contents: RunContents) -> dict[tuple[str, str], Cell]:
 
 
 def _overlays(a: RunContents, b: RunContents) -> tuple[Overlay, ...]:
-    left, right = _table(a), _table(b)
+    left, right = a.table, b.table
     if left is None or right is None:
         return ()
     others = {case.key: case for case in cases(right.names)}
@@ -277,13 +276,6 @@ def _overlays(a: RunContents, b: RunContents) -> tuple[Overlay, ...]:
         for case in cases(left.names)
         if case.key in others
     )
-
-
-def _table(contents: RunContents) -> LoadTable | None:
-    load = contents.load
-    if load is None or not load.seconds:
-        return None
-    return load_table(load.seconds, ratio=load.header.ratio)
 
 
 def _probe_names(contents: RunContents) -> tuple[str, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from meshverdict.analysis.loose import mapping
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from meshverdict.analysis.flows import Flow
+    from meshverdict.analysis.load_table import LoadTable
     from meshverdict.model.record_reader import LoadRecord
     from meshverdict.report.journal import Journal
 
@@ -21,6 +25,7 @@ class RunContents:
         journal: Chaos Toolkit's journal.
         run: run.json; None for a journal without our files.
         load: The load record; None where there is none or it cannot be read.
+        table: The same as columns; None exactly when ``load`` is.
         load_problem: Why ``load`` is None although it should be there.
         flows: The flow log, replies left out; empty where there is none.
         has_flows: Whether there was a flow log at all.
@@ -30,11 +35,17 @@ class RunContents:
     journal: Journal
     run: Mapping[str, Any] | None = None
     load: LoadRecord | None = None
+    table: LoadTable | None = None
     load_problem: str | None = None
     flows: tuple[Flow, ...] = ()
     has_flows: bool = False
 
     def section(self, key: str) -> Mapping[str, Any]:
         """A part of run.json that is an object; empty where it is missing."""
-        value = (self.run or {}).get(key)
-        return value if isinstance(value, Mapping) else {}
+        return mapping((self.run or {}).get(key))
+
+    def load_time(self) -> tuple[int, int] | None:
+        """First second of the load and the second after its last; None without any request."""
+        if self.table is None or not len(self.table.t):
+            return None
+        return int(self.table.t.min()), int(self.table.t.max()) + 1

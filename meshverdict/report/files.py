@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.campaign import CONTROL, TREATMENT, Arm
 from meshverdict.analysis.flows import Flow, parse_flows
+from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
@@ -38,13 +39,14 @@ def read_run(path: Path) -> RunContents:
         return RunContents(str(path), _journal(path))
     if not path.is_dir():
         raise RecordError(f"{path}: no such run folder or journal")
-    load, problem = _load(path / "load.jsonl")
+    load, table, problem = _load(path / "load.jsonl")
     flows, has_flows = _flows(path / "flows.jsonl")
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
         run=_run(path / "run.json"),
         load=load,
+        table=table,
         load_problem=problem,
         flows=flows,
         has_flows=has_flows,
@@ -148,13 +150,14 @@ def _run(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _load(path: Path) -> tuple[LoadRecord | None, str | None]:
+def _load(path: Path) -> tuple[LoadRecord | None, LoadTable | None, str | None]:
     if not path.exists():
-        return None, None
+        return None, None, None
     try:
-        return read_record(path), None
+        record = read_record(path)
+        return record, load_table(record.seconds, ratio=record.header.ratio), None
     except RecordError as error:
-        return None, str(error)
+        return None, None, str(error)
 
 
 def _flows(path: Path) -> tuple[tuple[Flow, ...], bool]:

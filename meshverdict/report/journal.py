@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from meshverdict.analysis.loose import mapping, mappings
 from meshverdict.model.errors import RecordError
 
 MAX_VALUE_CHARS = 240
@@ -165,9 +166,9 @@ def read_journal(text: str, *, origin: str) -> Journal:
 
 def _journal(value: Mapping[str, Any]) -> Journal:
     experiment = value["experiment"]
-    states = _mapping(value.get("steady_states"))
+    states = mapping(value.get("steady_states"))
     declaration = _declaration(experiment)
-    declared = _mapping(experiment.get("steady-state-hypothesis")).get("probes")
+    declared = mapping(experiment.get("steady-state-hypothesis")).get("probes")
     return Journal(
         title=str(experiment.get("title") or "untitled experiment"),
         description=str(experiment.get("description") or ""),
@@ -175,11 +176,11 @@ def _journal(value: Mapping[str, Any]) -> Journal:
         deviated=value.get("deviated") is True,
         before=_hypothesis(states.get("before")),
         after=_hypothesis(states.get("after")),
-        run=tuple(_activity(item) for item in _mappings(value.get("run"))),
-        rollbacks=tuple(_activity(item) for item in _mappings(value.get("rollbacks"))),
+        run=tuple(_activity(item) for item in mappings(value.get("run"))),
+        rollbacks=tuple(_activity(item) for item in mappings(value.get("rollbacks"))),
         planned=_names(experiment.get("method")),
         planned_rollbacks=_names(experiment.get("rollbacks")),
-        declared=tuple((_name(p), tolerance_words(p.get("tolerance"))) for p in _mappings(declared)),
+        declared=tuple((_name(p), tolerance_words(p.get("tolerance"))) for p in mappings(declared)),
         start=timestamp(value.get("start")),
         end=timestamp(value.get("end")),
         software=tuple(
@@ -201,8 +202,8 @@ def _hypothesis(value: object) -> Hypothesis | None:
     if not isinstance(value, Mapping):
         return None
     probes = []
-    for item in _mappings(value.get("probes")):
-        activity = _mapping(item.get("activity"))
+    for item in mappings(value.get("probes")):
+        activity = mapping(item.get("activity"))
         met = item.get("tolerance_met")
         answer = shorten(item.get("output"))
         if item.get("status") == "failed":
@@ -219,7 +220,7 @@ def _hypothesis(value: object) -> Hypothesis | None:
 
 
 def _activity(item: Mapping[str, Any]) -> Activity:
-    declared = _mapping(item.get("activity"))
+    declared = mapping(item.get("activity"))
     return Activity(
         name=_name(declared),
         kind=str(declared.get("type") or "activity"),
@@ -236,7 +237,7 @@ def _failure(item: Mapping[str, Any], declared: Mapping[str, Any]) -> str | None
         return "was cut off before it ended"
     if status != "succeeded":
         return f"{status}: {_exception(item.get('exception'))}"
-    provider, output = _mapping(declared.get("provider")), _mapping(item.get("output"))
+    provider, output = mapping(declared.get("provider")), mapping(item.get("output"))
     code = output.get("status")
     if provider.get("type") == "process" and "tolerance" not in declared and code not in {0, None}:
         detail = str(output.get("stderr") or "").strip()
@@ -297,7 +298,7 @@ def timestamp(value: object) -> float | None:
 
 def _declaration(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the experiment says to us, in its `extensions`."""
-    extensions = _mappings(experiment.get("extensions"))
+    extensions = mappings(experiment.get("extensions"))
     return next((e for e in extensions if e.get("name") == "meshverdict"), {})
 
 
@@ -311,16 +312,8 @@ def _margin(value: object) -> float | None:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    return tuple(_name(item) for item in _mappings(value))
+    return tuple(_name(item) for item in mappings(value))
 
 
 def _name(value: Mapping[str, Any]) -> str:
     return str(value.get("name") or value.get("ref") or "unnamed")
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.flows import enforcement
-from meshverdict.analysis.load_table import load_table
 from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.validity import invalid_reasons
 from meshverdict.analysis.windows import Window, Windows, cut, moments_of, phases_of
@@ -113,10 +112,10 @@ def unproven(contents: RunContents) -> tuple[str, ...]:
 
 def _clock(contents: RunContents) -> list[str]:
     """The record must lie inside the journal's time, else a clock was set or the files are of two runs."""
-    journal, load = contents.journal, contents.load
-    if load is None or journal.start is None or journal.end is None or not load.seconds:
+    journal, time = contents.journal, contents.load_time()
+    if time is None or journal.start is None or journal.end is None:
         return []
-    first, last = min(s.t for s in load.seconds), max(s.t for s in load.seconds)
+    first, last = time
     if first < journal.start - CLOCK_SLACK_S or last > journal.end + CLOCK_SLACK_S:
         return [
             "the load record lies outside the journal's time: a clock was set, or the files are of two runs"
@@ -126,19 +125,18 @@ def _clock(contents: RunContents) -> list[str]:
 
 def windows_of(contents: RunContents) -> Windows:
     """The windows of a run's load."""
-    load = contents.load
-    if load is None or not load.seconds:
+    time = contents.load_time()
+    if time is None:
         return Windows((), ())
     run = contents.run or {}
-    first, last = min(s.t for s in load.seconds), max(s.t for s in load.seconds) + 1
-    return cut(phases_of(run), moments_of(run), load_start=first, load_end=last)
+    return cut(phases_of(run), moments_of(run), load_start=time[0], load_end=time[1])
 
 
 def case_lines(contents: RunContents) -> tuple[str, ...]:
     """One line a case: what it did in each phase."""
-    if contents.load is None:
+    table = contents.table
+    if table is None:
         return ()
-    table = load_table(contents.load.seconds, ratio=contents.load.header.ratio)
     windows = windows_of(contents).counted
 
     def line(case: Case) -> str:

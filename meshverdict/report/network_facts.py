@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.flows import DROPPED, FORWARDED, Flow, between
+from meshverdict.analysis.loose import count, mapping, mappings, number
 from meshverdict.report.document import ConnectionRow, Edge, EndpointRow
 
 if TYPE_CHECKING:
@@ -66,41 +67,34 @@ def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
 
 
 def _by_pod(value: object) -> dict[str, Mapping[str, Any]]:
-    items = value if isinstance(value, list) else []
-    return {str(item["pod"]): item for item in items if isinstance(item, Mapping) and "pod" in item}
+    return {str(item["pod"]): item for item in mappings(value) if "pod" in item}
 
 
 def connection_rows(value: object) -> tuple[ConnectionRow, ...]:
     """The connections of ``measures.connections``; what is not one is left out."""
-    items = value if isinstance(value, list) else []
-    return tuple(_connection(item) for item in items if isinstance(item, Mapping) and "from" in item)
+    return tuple(_connection(item) for item in mappings(value) if "from" in item)
 
 
 def _connection(item: Mapping[str, Any]) -> ConnectionRow:
-    attempts, kept = item.get("attempts"), item.get("open_connection")
-    counts = attempts if isinstance(attempts, Mapping) else {}
+    attempts, kept = mapping(item.get("attempts")), mapping(item.get("open_connection"))
     return ConnectionRow(
         source=str(item["from"]),
         destination=str(item.get("to", "")),
-        attempts=(int(counts.get("open") or 0), int(counts.get("closed") or 0)),
-        resolution_ms=_number(item.get("resolution_ms")),
-        to_denied_ms=_number(item.get("apply_to_denied_ms")),
+        attempts=(count(attempts.get("open")), count(attempts.get("closed"))),
+        resolution_ms=number(item.get("resolution_ms")),
+        to_denied_ms=number(item.get("apply_to_denied_ms")),
         denied_as=str(item.get("denied_as") or ""),
-        opened_after_denial=int(item.get("opened_after_denial") or 0),
-        to_allowed_ms=_number(item.get("remove_to_allowed_ms")),
-        open_connection=_fate(kept) if isinstance(kept, Mapping) else "",
+        opened_after_denial=count(item.get("opened_after_denial")),
+        to_allowed_ms=number(item.get("remove_to_allowed_ms")),
+        open_connection=_fate(kept) if kept else "",
     )
 
 
 def _fate(kept: Mapping[str, Any]) -> str:
-    after = _number(kept.get("after_ms"))
+    after = number(kept.get("after_ms"))
     if not kept.get("ended_as"):
         return "stayed open"
     return f"{kept['ended_as']}" + (f" after {after:,.0f} ms" if after is not None else "")
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _of_the_application(flow: Flow) -> bool:
