@@ -193,7 +193,7 @@ def read_trace(path: Path, text: str = "") -> Trace:
             continue
         where = f"--rate trace:{path}, line {number}"
         fields = [_field(where, part) for part in re.split(r"[,;\s]+", line.strip())]
-        if len(fields) == 2:
+        if len(fields) == 2 and (second or not offsets):
             _add_second(where, offsets, second, fields)
             second += 1
         elif second:
@@ -201,9 +201,8 @@ def read_trace(path: Path, text: str = "") -> Trace:
         elif len(fields) == 1 and (not offsets or fields[0] >= offsets[-1]):
             offsets.append(fields[0])
         else:
-            raise UsageError(
-                f"{where}: expected one offset, not before the last one ({offsets[-1:].tolist()})"
-            )
+            last = offsets[-1] if offsets else 0.0
+            raise UsageError(f"{where}: expected one offset, not before {last:g}")
     if not offsets:
         raise UsageError(f"--rate trace:{path}: it holds no arrival")
     return Trace(offsets, text=text or f"trace:{path}")

@@ -9,6 +9,7 @@ from urllib.parse import quote
 MOST_HEADER_BYTES = 65_536
 _SAFE = "/?:@!$&'()*+,;=~-._%[]#"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_AFTER_STATUS = (b" ", b"\r", b"")
 _NO_BODY = frozenset({204, 304})
 
 
@@ -105,7 +106,12 @@ class AnswerReader:
     def _take_head(self, data: bytes, end: int) -> bool:
         head = data[:end]
         digits = head[9:12]
-        if head[:7] != b"HTTP/1." or not digits.isdigit() or head[8:9] != b" " or len(digits) != 3:
+        if (
+            head[:7] != b"HTTP/1."
+            or not digits.isdigit()
+            or head[8:9] != b" "
+            or head[12:13] not in _AFTER_STATUS
+        ):
             raise InvalidAnswerError(f"not HTTP/1: {head[:40]!r}")
         status = int(digits)
         if status < 200:
