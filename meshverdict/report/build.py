@@ -20,7 +20,7 @@ from meshverdict.report.document import (
     Report,
     WindowHead,
 )
-from meshverdict.report.journal import shorten
+from meshverdict.report.journal_words import shorten
 from meshverdict.report.judge import answered, judge, windows_of
 from meshverdict.report.lab_box import lab_box
 from meshverdict.report.network_facts import connection_rows, endpoint_rows, graphs

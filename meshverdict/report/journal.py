@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from meshverdict.analysis.loose import mapping, mappings
 from meshverdict.model.errors import RecordError
-
-MAX_VALUE_CHARS = 240
+from meshverdict.report.journal_words import MAX_VALUE_CHARS, last_line, shorten, timestamp, tolerance_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +205,7 @@ def _hypothesis(value: object) -> Hypothesis | None:
         met = item.get("tolerance_met")
         answer = shorten(item.get("output"))
         if item.get("status") == "failed":
-            answer = f"failed: {_exception(item.get('exception'))}"
+            answer = f"failed: {last_line(item.get('exception'))}"
         probes.append(
             Probe(
                 _name(activity),
@@ -236,64 +234,13 @@ def _failure(item: Mapping[str, Any], declared: Mapping[str, Any]) -> str | None
     if status is None:
         return "was cut off before it ended"
     if status != "succeeded":
-        return f"{status}: {_exception(item.get('exception'))}"
+        return f"{status}: {last_line(item.get('exception'))}"
     provider, output = mapping(declared.get("provider")), mapping(item.get("output"))
     code = output.get("status")
     if provider.get("type") == "process" and "tolerance" not in declared and code not in {0, None}:
         detail = str(output.get("stderr") or "").strip()
         return f"ended with status {code}" + (f": {detail[:MAX_VALUE_CHARS]}" if detail else "")
     return None
-
-
-def _exception(value: object) -> str:
-    """The last telling line of a traceback (a list or a string)."""
-    text = "".join(str(part) for part in value) if isinstance(value, list) else str(value or "")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:MAX_VALUE_CHARS] if lines else "no reason was recorded"
-
-
-def tolerance_words(value: object) -> str:
-    """A tolerance as a person would say it.
-
-    >>> tolerance_words({"type": "range", "range": [0.99, 1.0], "target": "value"})
-    'between 0.99 and 1.0'
-    >>> tolerance_words(True), tolerance_words([200, 302])
-    ('true', 'one of 200, 302')
-    """
-    if isinstance(value, list):
-        return "one of " + ", ".join(str(v) for v in value)
-    if not isinstance(value, Mapping):
-        return shorten(value) or ""
-    kind = value.get("type")
-    words = shorten(value) or ""
-    if kind == "range" and isinstance(value.get("range"), list):
-        words = "between " + " and ".join(str(v) for v in value["range"])
-    elif kind == "regex":
-        words = f"matches {value.get('pattern')}"
-    elif kind == "jsonpath":
-        words = f"{value.get('path')}" + (f" = {shorten(value['expect'])}" if "expect" in value else " found")
-    elif kind == "probe":
-        words = f"probe {value.get('name')} agrees"
-    return words
-
-
-def shorten(value: object, limit: int = MAX_VALUE_CHARS) -> str | None:
-    """A JSON value as short text; None stays None."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def timestamp(value: object) -> float | None:
-    """Unix seconds of an ISO 8601 time (Chaos Toolkit's are UTC); None for anything else."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else datetime.fromisoformat(value + "+00:00").timestamp()
 
 
 def _declaration(experiment: Mapping[str, Any]) -> Mapping[str, Any]:

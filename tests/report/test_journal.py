@@ -3,7 +3,8 @@
 import pytest
 
 from meshverdict.model.errors import RecordError
-from meshverdict.report.journal import read_journal, timestamp, tolerance_words
+from meshverdict.report.journal import read_journal
+from meshverdict.report.journal_words import timestamp, tolerance_words
 
 
 @pytest.mark.parametrize(

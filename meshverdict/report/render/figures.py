@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from meshverdict.report.render.chart import Band, Chart, Line, Moment, figure, number
+from meshverdict.report.render.axis import number
+from meshverdict.report.render.chart import Band, Chart, Line, Moment
+from meshverdict.report.render.figure import figure
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.parts import section
 

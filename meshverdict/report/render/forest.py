@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshverdict.analysis.verdict import Effect
+    from meshverdict.report.render.drawing import Place
 
 WIDTH: Final = 960
 LEFT, RIGHT, TOP, ROW = 220, 262, 34, 40
@@ -77,8 +78,7 @@ def bounds(effect: Effect) -> str:
     return f" ({ratio(effect.low)} to {ratio(effect.high)})"
 
 
-def _row(effect: Effect, y: float, at: object, reach: float) -> Html:
-    place = at if callable(at) else float
+def _row(effect: Effect, y: float, place: Place, reach: float) -> Html:
     tone = {"differs": "error", "equivalent": "after", "undecided": "other"}.get(effect.word, "before")
     drawn: list[Html] = [
         h("circle", cx=place(math.log(value)), cy=y, r=2.5, class_="pair")

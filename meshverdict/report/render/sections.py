@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshverdict.report.judge import DEVIATES, HOLDS, INVALID
-from meshverdict.report.render.chart import number
+from meshverdict.report.render.axis import number
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.parts import NOTHING, TIMES, chip, section, table
 
