@@ -1,0 +1,102 @@
+"""The files of one sidecar, as a plan: what is in them and in which order they may be replaced.
+
+Envoy reads its resources from files and sees only a rename(2). A route may name a cluster only once the cluster is
+there, and a cluster's endpoints have to be there before it: so files are put in place endpoints first, then clusters,
+routes and listeners, and taken away in the opposite order. Each file's ``version_info`` is a hash of its content, which
+the admin interface shows as ``version_text`` once it is live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from meshverdict.mesh.envoy import Json
+
+CLUSTERS: Final = "cds.json"
+LISTENERS: Final = "lds.json"
+_ORDER: Final = ("eds-", CLUSTERS, "rds-", LISTENERS)
+
+
+def endpoint_file(folder: str, cluster: str) -> str:
+    """The file of one cluster's endpoints."""
+    return f"{folder}/eds-{_plain(cluster)}.json"
+
+
+def route_file(folder: str, name: str) -> str:
+    """The file of one route configuration."""
+    return f"{folder}/rds-{_plain(name)}.json"
+
+
+def secret_file(folder: str, name: str) -> str:
+    """The file of one secret: the certificate or the trusted authorities."""
+    return f"{folder}/sds-{name}.json"
+
+
+def _plain(name: str) -> str:
+    """A file name for a resource: a Service's name has no ``_`` and no ``~``, so two never share one."""
+    return name.replace("|", "_").replace("/", "~").replace("*", "~~")
+
+
+@dataclass(frozen=True)
+class ResourceFile:
+    """One file: its path, the version that Envoy will report, and the resources in it."""
+
+    path: str
+    version: str
+    resources: tuple[Json, ...] = field(compare=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The content: a discovery response."""
+        return json.dumps({"version_info": self.version, "resources": self.resources}, separators=(",", ":"))
+
+
+def resource_file(path: str, resources: Iterable[Json]) -> ResourceFile:
+    """A file for resources, with its version."""
+    kept = tuple(resources)
+    body = json.dumps(kept, separators=(",", ":"))
+    return ResourceFile(path, hashlib.blake2s(body.encode(), digest_size=8).hexdigest(), kept)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of the disk: put the file in place by rename, or take it away (*file* is None)."""
+
+    path: str
+    file: ResourceFile | None
+
+
+def replacement(old: Iterable[ResourceFile], new: Iterable[ResourceFile]) -> list[Step]:
+    """The steps from one set of files to another; files with the same version are left alone.
+
+    Clusters that go are kept until the routes and listeners that named them are replaced: the clusters' file is then
+    written twice.
+    """
+    before: Mapping[str, ResourceFile] = {file.path: file for file in old}
+    after: Mapping[str, ResourceFile] = {file.path: file for file in new}
+    changed = [f for f in after.values() if f.path not in before or before[f.path].version != f.version]
+    puts, last = [], []
+    for file in sorted(changed, key=lambda f: (_rank(f.path), f.path)):
+        both = _with_leaving_clusters(before.get(file.path), file)
+        puts.append(Step(file.path, both))
+        if both is not file:
+            last.append(Step(file.path, file))
+    gone = [path for path in before if path not in after]
+    return puts + last + [Step(path, None) for path in sorted(gone, key=lambda p: (-_rank(p), p))]
+
+
+def _with_leaving_clusters(before: ResourceFile | None, file: ResourceFile) -> ResourceFile:
+    if before is None or not file.path.endswith(CLUSTERS):
+        return file
+    names = {resource["name"] for resource in file.resources}
+    leaving = [resource for resource in before.resources if resource["name"] not in names]
+    return resource_file(file.path, [*file.resources, *leaving]) if leaving else file
+
+
+def _rank(path: str) -> int:
+    name = path.rpartition("/")[2]
+    return next(position for position, start in enumerate(_ORDER) if name.startswith(start))
