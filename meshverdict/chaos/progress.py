@@ -1,4 +1,4 @@
-"""One line that says how a run is doing, kept up to date on a terminal and nowhere else."""
+"""One line that says how a run is doing: kept up to date on a terminal, a new one now and then in a log."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from meshverdict.load.collector import LoadProgress
 
 _ERASE = "\r\x1b[2K"
+TERMINAL_S = 0.5
+LOG_S = 5.0
 
 
 def line(phase: str, left_s: float, load: LoadProgress | None) -> str:
@@ -38,15 +40,17 @@ def shown(
     planned_s: float,
     stream: TextIO | None = None,
 ) -> Iterator[None]:
-    """Show the line on *stream* (stderr), twice a second, as long as the block lasts."""
+    """Show the line on *stream* (stderr) as long as the block lasts."""
     target = stream or sys.stderr
+    terminal = target.isatty()
+    before, after = (_ERASE, "") if terminal else ("", "\n")
     start = time.monotonic()
     stop = threading.Event()
 
     def run() -> None:
-        while not stop.wait(0.5):
+        while not stop.wait(TERMINAL_S if terminal else LOG_S):
             left = max(0.0, planned_s - (time.monotonic() - start))
-            target.write(_ERASE + line(phase(), left, load()))
+            target.write(before + line(phase(), left, load()) + after)
             target.flush()
 
     thread = threading.Thread(target=run, name="progress", daemon=True)
@@ -56,5 +60,5 @@ def shown(
     finally:
         stop.set()
         thread.join(timeout=2)
-        target.write(_ERASE)
+        target.write(before)
         target.flush()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -155,7 +154,7 @@ class Session:
             )
         if self.options.connections:
             self.probers = enter(prober.probing(self.access, self.options.connections))
-        if self.options.progress and sys.stderr.isatty():
+        if self.options.progress:
             planned = self.planned_s + self.options.baseline_s + LOAD_MARGIN_S
             enter(progress.shown(self._phase_name, self._load_progress, planned_s=planned))
         if self.options.load is not None:
