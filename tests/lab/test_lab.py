@@ -27,10 +27,10 @@ SEED_PODS = [
 
 def fetch(lab, path):
     """GET through the published ingress, as the seed's curl does."""
-    request = urllib.request.Request(  # noqa: S310 - our own http URL
+    request = urllib.request.Request(
         f"http://127.0.0.1:{lab['ingress']['port']}{path}", headers={"Host": "pippo.lan"}
     )
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - our own http URL
         return answer.status, answer.read().decode()
 
 
