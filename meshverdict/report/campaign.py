@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from meshverdict.analysis.campaign import Arm
+    from meshverdict.report.claims import Expectation
     from meshverdict.report.contents import RunContents
 
 DEFAULT_PRIMARY: Final = f"case-1 {P50}"
@@ -57,6 +58,7 @@ class Campaign:
         effects: The primary metric's first; empty when there is no pair at all.
         held: Treatment runs whose claim held, and how many were usable.
         spread: p of "both arms scatter alike from run to run" for the primary metric; None when not judged.
+        expect: What the experiment expects of the primary metric; None when it does not say.
         left_out: What could not be used, and why.
         invalid: Why nothing may be judged; empty otherwise.
     """
@@ -67,6 +69,7 @@ class Campaign:
     experiment_file: str
     primary: str
     margin: float
+    expect: Expectation | None
     pairs: int
     effects: tuple[Effect, ...]
     held: tuple[int, int]
@@ -132,6 +135,7 @@ def assess(runs: Sequence[CampaignRun], *, origin: str) -> Campaign:
         else "EXPERIMENT",
         primary=primary,
         margin=margin,
+        expect=journal.expect if journal else None,
         pairs=len(paired.pairs),
         effects=effects,
         held=(sum(line.word == HOLDS for line in treated), len(treated)),

@@ -15,11 +15,12 @@ from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
-from meshverdict.report.campaign import CampaignRun, assess
+from meshverdict.report.campaign import Campaign, CampaignRun, assess
 from meshverdict.report.contents import RunContents
 from meshverdict.report.journal import Journal, read_journal
 from meshverdict.report.render import render
 from meshverdict.report.render_campaign import render_campaign
+from meshverdict.report.verdict_page import render_verdict, verdict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,41 @@ def read_campaign(folder: Path) -> tuple[CampaignRun, ...]:
     if not found:
         raise RecordError(f"{folder}: no runs of pairs (folders that end in -pair01-treatment and the like)")
     return tuple(_campaign_run(path, pair, arm) for path, pair, arm in found)
+
+
+def write_verdict(reports: Path) -> Path:
+    """Make verdict.html in the folder of all reports, from the newest campaign or run of each experiment.
+
+    Raises:
+        RecordError: The page cannot be written.
+    """
+    measured: dict[str, tuple[RunContents | Campaign, str]] = {}
+    place: RunContents | None = None
+    for folder in sorted(path for path in reports.glob("*") if path.is_dir()):
+        if is_campaign(folder):
+            campaign = assess(read_campaign(folder), origin=str(folder))
+            measured[folder.name] = (campaign, f"{folder.name}/{REPORT}")
+            continue
+        for run in sorted(folder.glob("*/journal.json"), key=lambda path: path.parent.name, reverse=True):
+            try:
+                place = read_run(run.parent)
+            except RecordError:
+                continue  # an older run of the experiment may be whole
+            measured[folder.name] = (place, f"{folder.name}/{run.parent.name}/{REPORT}")
+            break
+    target = reports / "verdict.html"
+    write_atomically(target, render_verdict(verdict_rows(measured), place or _place(reports)))
+    return target
+
+
+def _place(reports: Path) -> RunContents | None:
+    """Some run of a campaign, for the box on where it was measured."""
+    runs = (run.contents for folder in reports.glob("*") for run in _runs(folder))
+    return next((contents for contents in runs if contents is not None), None)
+
+
+def _runs(folder: Path) -> Iterator[CampaignRun]:
+    yield from (_campaign_run(*found) for found in _pair_folders(folder))
 
 
 def _pair_folders(folder: Path) -> list[tuple[Path, int, Arm]]:

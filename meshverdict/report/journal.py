@@ -13,6 +13,7 @@ from typing import Any
 
 from meshverdict.analysis.loose import mapping, mappings
 from meshverdict.model.errors import RecordError
+from meshverdict.report.claims import EXPECTATIONS, Expectation
 from meshverdict.report.journal_words import MAX_VALUE_CHARS, last_line, shorten, timestamp, tolerance_words
 
 
@@ -84,6 +85,7 @@ class Journal:
         treatment: Names of the activities that are the treatment.
         primary: The metric that decides a campaign, as the experiment declares it; None when it does not.
         margin: Equivalence margin as a share, as the experiment declares it; None when it does not.
+        expect: What it expects of the primary metric (see claims); None when it does not say.
     """
 
     title: str
@@ -103,6 +105,7 @@ class Journal:
     treatment: tuple[str, ...]
     primary: str | None = None
     margin: float | None = None
+    expect: Expectation | None = None
 
     @property
     def not_run(self) -> str | None:
@@ -193,6 +196,7 @@ def _journal(value: Mapping[str, Any]) -> Journal:
         treatment=_treatment(declaration),
         primary=str(declaration["primary"]) if declaration.get("primary") else None,
         margin=_margin(declaration.get("margin")),
+        expect=next((word for word in EXPECTATIONS if word == declaration.get("expect")), None),
     )
 
 
