@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from meshverdict.cluster.store import Manifest, Store
 
-AUDIENCE: Final = "https://kubernetes.default.svc.cluster.local"
+AUDIENCE: Final = "https://kubernetes.default.svc"
 _HEADER: Final = {"alg": "HS256", "typ": "JWT", "kid": "meshverdict"}
 _CLAIM: Final = "kubernetes.io"
 SHORTEST: Final = 600

@@ -76,7 +76,7 @@ class CustomResources:
         status["acceptedNames"] = spec["names"]
         stored = [v["name"] for v in spec.get("versions") or [] if v.get("storage")]
         status["storedVersions"] = sorted({*(status.get("storedVersions") or ()), *stored})
-        if not status.get("conditions"):
+        if not status.get("conditions"):  # null in a new one
             status["conditions"] = [
                 _condition("NamesAccepted", "NoConflicts", "no conflicts found", now),
                 _condition("Established", "InitialNamesAccepted", _ACCEPTED, now),

@@ -300,6 +300,7 @@ class Objects:
         new = self._defaulted(kind, new)
         if kind.resource == "services":
             new = self._ips.keep(new, old)
+        new = strategies.carried(kind, new, old)
         number = strategies.generation(kind, new, old)
         if number:
             new["metadata"] = {**new["metadata"], "generation": number}

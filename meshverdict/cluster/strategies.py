@@ -89,11 +89,14 @@ def generation(kind: Kind, obj: Manifest, old: Manifest) -> int | None:
     before: int = old["metadata"].get("generation") or 0
     if not has_generation(kind):
         return before or None
-    return before + 1 if _content(obj) != _content(old) else before or None
+    return before + 1 if _content(kind, obj) != _content(kind, old) else before or None
 
 
-def _content(obj: Manifest) -> Manifest:
-    return {k: v for k, v in obj.items() if k not in {"metadata", "status", "apiVersion", "kind"}}
+def _content(kind: Kind, obj: Manifest) -> Manifest:
+    content = {k: v for k, v in obj.items() if k not in {"metadata", "status", "apiVersion", "kind"}}
+    if kind.resource == "pods":  # being put on a node is no change of what is wanted
+        content["spec"] = {k: v for k, v in obj["spec"].items() if k != "nodeName"}
+    return content
 
 
 # ---- create
@@ -145,6 +148,7 @@ def qos_class(spec: Manifest) -> str:
 
 def _job(job: Manifest, uid: str) -> None:
     spec = job["spec"]
+    job["status"] = {}
     if spec.get("manualSelector"):
         return
     name = job["metadata"].get("name") or ""
@@ -162,7 +166,55 @@ def _job(job: Manifest, uid: str) -> None:
         spec["selector"] = {"matchLabels": {key: uid}}
 
 
-_COMPLETE: Final[dict[str, Callable[[Manifest, str], None]]] = {"pods": _pod, "jobs.batch": _job}
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+
+
+def _daemonset(obj: Manifest, _uid: str) -> None:
+    zero = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+    obj["status"] = dict.fromkeys(zero, 0)
+    meta = obj["metadata"]
+    meta["annotations"] = (meta.get("annotations") or {}) | {_TEMPLATE_GENERATION: "1"}
+
+
+def _crd(obj: Manifest, _uid: str) -> None:
+    stored = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage")]
+    names = {"plural": "", "kind": ""}
+    obj["status"] = {"conditions": None, "acceptedNames": names, "storedVersions": stored}
+
+
+def _empty_status(obj: Manifest, _uid: str) -> None:
+    obj["status"] = {}
+
+
+def _statefulset(obj: Manifest, _uid: str) -> None:
+    obj["status"] = {"replicas": 0, "availableReplicas": 0}
+
+
+def _replicaset(obj: Manifest, _uid: str) -> None:
+    obj["status"] = {"replicas": 0}
+
+
+_COMPLETE: Final[dict[str, Callable[[Manifest, str], None]]] = {
+    "pods": _pod,
+    "jobs.batch": _job,
+    "deployments.apps": _empty_status,
+    "replicasets.apps": _replicaset,
+    "daemonsets.apps": _daemonset,
+    "statefulsets.apps": _statefulset,
+    "customresourcedefinitions.apiextensions.k8s.io": _crd,
+}
+
+
+def carried(kind: Kind, obj: Manifest, old: Manifest) -> Manifest:
+    """An update with what the server itself keeps in annotations: a DaemonSet's count of templates."""
+    if kind.resource != "daemonsets.apps":
+        return obj
+    before = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
+    changed = obj["spec"].get("template") != old["spec"].get("template")
+    count = int(before) + 1 if changed and before.isdigit() else before
+    meta = obj["metadata"]
+    annotations = (meta.get("annotations") or {}) | {_TEMPLATE_GENERATION: str(count)}
+    return {**obj, "metadata": {**meta, "annotations": annotations}}
 
 
 def with_token_volume(pod: Manifest, account: Manifest, suffix: str) -> Manifest:

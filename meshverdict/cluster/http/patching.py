@@ -137,11 +137,9 @@ def _not_this_kind(value: dict[str, Any], why: str, media: str) -> ApiError:
 
 
 def _apply(call: Call, body: bytes, write: Write) -> tuple[Manifest, bool]:
-    config = _config(call, body)
+    config, identity = _config(call, body)
     kind, route = call.kind, call.route
     node = call.objects.node(kind)
-    head = f"{kind.api_version if kind.group else '/' + kind.version}, Kind={kind.kind}"
-    identity = f"{route.namespace or ''}/{route.name}; {head}"
     _check_config(config, node, "", f"failed to create typed patch object ({identity})")
     live = call.objects.get(kind.resource, route.namespace, route.name)
     author = Author(write.manager, kind.api_version, call.objects.now(), write.subresource)
@@ -167,7 +165,8 @@ def _apply(call: Call, body: bytes, write: Write) -> tuple[Manifest, bool]:
     return call.objects.update_with(kind.resource, merged, applied), False
 
 
-def _config(call: Call, body: bytes) -> Manifest:
+def _config(call: Call, body: bytes) -> tuple[Manifest, str]:
+    """The applied configuration, completed from the URL, and what it calls itself, for messages."""
     try:
         config = parse_yaml(body)
     except SyntaxProblem as problem:
@@ -200,7 +199,9 @@ def _config(call: Call, body: bytes) -> Manifest:
     named = {"name": route.name} | meta
     if kind.namespaced:
         named["namespace"] = route.namespace
-    return {**config, "metadata": named}
+    own = "/".join(text if isinstance(text, str) else "" for text in (place, given))
+    head = f"{kind.api_version if kind.group else '/' + kind.version}, Kind={kind.kind}"
+    return {**config, "metadata": named}, f"{own}; {head}"
 
 
 def _check_config(value: Any, node: Node, path: str, head: str) -> None:

@@ -87,6 +87,7 @@ class Server:
         user = self._user(request)
         segments, raw = parse(request.raw_path.partition("?")[0])
         route = resource_route(segments, raw) if segments[0] in {"api", "apis"} else None
+        user = self._impersonated(request, route, user)
         if route is None:
             return self._other(request, segments, user)
         return await self._resource(request, route, user)
@@ -107,15 +108,24 @@ class Server:
             user = streams.user_of_protocol(request, self._services.auth)
         if user is None:
             raise unauthorized()
+        return user
+
+    def _impersonated(self, request: web.Request, route: Route | None, user: User) -> User:
+        """Who the request is made as: the administrator may act as anybody.
+
+        Raises:
+            ApiError: 403 for everybody else.
+        """
         name = request.headers.get("Impersonate-User")
         if name is None:
             return user
         if not user.superuser:
-            text = (
-                f'users "{name}" is forbidden: User "{user.name}" cannot impersonate resource "users" in API '
-                'group "" at the cluster scope'
-            )
-            raise ApiError(403, "Forbidden", text, {"name": name, "kind": "users"})
+            verb = "impersonate-on:user-info:"
+            if route is None:
+                raise refusal(user, Attempt(verb + request.method.lower(), path=request.path))
+            verb += _verb(request, route)
+            place = (route.group, route.plural, route.subresource, route.namespace, route.name)
+            raise refusal(user, Attempt(verb, *place))
         groups = tuple(request.headers.getall("Impersonate-Group", []))
         return User(name, (*groups, "system:authenticated"))
 
@@ -165,7 +175,7 @@ class Server:
             case ["openapi", "v2"]:
                 return answers.answer(openapi.version_two())
             case ["openapi", "v3"]:
-                return answers.answer(openapi.index(kinds))
+                return answers.answer(openapi.index(kinds), form=Form("text/plain; charset=utf-8"))
             case ["openapi", "v3", "api", version]:
                 return _or_none(openapi.document(kinds, "", version))
             case ["openapi", "v3", "apis", group, version]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from meshverdict.cluster.auth import AUDIENCE
 from meshverdict.cluster.errors import ApiError, bad, bad_request, conflict, invalid, method_not_allowed
 from meshverdict.cluster.http.answers import answer
 from meshverdict.cluster.http.call import Call
@@ -251,10 +252,11 @@ async def token(call: Call) -> web.Response:
         "metadata": {
             "name": call.route.name,
             "namespace": call.route.namespace,
+            "uid": account["metadata"]["uid"],
             "creationTimestamp": call.objects.now(),
         },
         "spec": {
-            "audiences": audiences or ["https://kubernetes.default.svc.cluster.local"],
+            "audiences": audiences or [AUDIENCE],
             "expirationSeconds": seconds,
             "boundObjectRef": spec.get("boundObjectRef"),
         },

@@ -137,7 +137,8 @@ def meta_update_errors(new: Manifest, old: Manifest) -> Errors:
             text = (
                 f"no new finalizers can be added if the object is being deleted, found new finalizers {found}"
             )
-            errors.append(forbidden_field("metadata.finalizers", text))
+            # Twice, as a real server says it: by the kind's rules and by those of all kinds.
+            errors += [forbidden_field("metadata.finalizers", text)] * 2
     return errors
 
 
