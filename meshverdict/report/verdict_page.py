@@ -113,8 +113,8 @@ def render_verdict(rows: tuple[Row, ...], place: RunContents | None) -> str:
     measured = [row for row in rows if row.word != NOT_MEASURED]
     held = sum(row.word == "holds" for row in decided)
     summary = (
-        f"{len(measured)} of {len(rows)} claims were measured here; {held} hold, {len(decided) - held} do not,"
-        f" {len(measured) - len(decided)} could not be decided."
+        f"{len(measured)} of {len(rows)} claims were measured here. Held: {held}. Did not hold:"
+        f" {len(decided) - held}. Could not be decided: {len(measured) - len(decided)}."
     )
     head = ("claim", "verdict", "what was measured", "effect, with its interval", "comparison", "report")
     box = h("ul", [h("li", line) for line in lab_box(place)]) if place is not None else None
