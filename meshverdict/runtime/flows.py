@@ -187,7 +187,7 @@ def flow_line(
     policies: tuple[str, ...],
 ) -> dict[str, Any]:
     """One line as ``hubble observe -o json`` writes it, with ``count`` for repeated flows."""
-    moment = stamp(int(at * 1e9))
+    moment = stamp(round(at * 1e6) * 1000)
     ports: dict[str, Any] = {}
     summary = packet.protocol
     if packet.protocol in ("TCP", "UDP", "SCTP"):

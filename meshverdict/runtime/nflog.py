@@ -108,7 +108,7 @@ def _packet(data: bytes, position: int, end: int) -> Packet | None:
             prefix = data[position + 4 : position + length].rstrip(b"\0").decode(errors="replace")
         elif kind == _PAYLOAD:
             payload = data[position + 4 : position + length]
-        elif kind == _CT_INFO:
+        elif kind == _CT_INFO and position + 8 <= end:
             reply = struct.unpack_from("!I", data, position + 4)[0] >= _FIRST_REPLY
         position += (length + 3) & ~3
     if len(payload) < _IPV4_HEADER or payload[0] >> 4 != 4:

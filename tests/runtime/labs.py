@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from memory_objects import MemoryObjects
+
 from meshverdict.cluster.backend import LogOptions
 from meshverdict.model.settings import LabSettings
 from meshverdict.runtime.images import ImageTable
@@ -75,6 +76,13 @@ class Lab:
                 "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
             },
         )
+
+
+async def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Poll until the condition holds; fails when it does not within *seconds*."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - a condition of the kernel tells nobody
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

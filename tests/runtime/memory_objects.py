@@ -18,49 +18,58 @@ class MemoryObjects:
         self._uids = itertools.count(1)
 
     def get(self, resource: str, namespace: str | None, name: str) -> Manifest | None:
+        """The object, or None."""
         return self.store.get(resource, namespace, name)
 
     def list(self, resource: str, namespace: str | None = None) -> list[Manifest]:
+        """All objects."""
         return self.store.list(resource, namespace)
 
     def create(self, resource: str, obj: Manifest) -> Manifest:
+        """Put a new object, with a uid."""
         uid = f"00000000-0000-4000-8000-{next(self._uids):012d}"
         return self.store.create(
             resource, {**obj, "metadata": {"generation": 1, **obj["metadata"], "uid": uid}}
         )
 
     def update(self, resource: str, obj: Manifest) -> Manifest:
+        """Replace an object."""
         return self.store.update(resource, obj)
 
     def update_status(self, resource: str, obj: Manifest, *, manager: str) -> Manifest:
+        """Replace an object, as the kubelet does."""
         assert manager == "kubelet"
         return self.store.update(resource, obj)
 
     def delete_pod(self, namespace: str, name: str, grace: int = 30) -> None:
+        """Begin a pod's deletion, as the API does."""
         pod = self.store.get("pods", namespace, name)
         assert pod is not None
         deleted = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace}
         self.store.update("pods", {**pod, "metadata": {**pod["metadata"], **deleted}})
 
     def finish_pod(self, namespace: str, name: str, uid: str) -> None:
+        """The pod is gone from its node."""
         pod = self.store.get("pods", namespace, name)
         if pod is not None and pod["metadata"]["uid"] == uid:
             self.store.remove("pods", namespace, name)
 
     def event(
         self,
-        obj: Manifest,
+        obj: Manifest,  # noqa: ARG002 - the real one writes about it
         *,
-        type: str,
+        type: str,  # noqa: A002 - the API's own name
         reason: str,
         message: str,
         source: str,
-        field_path: str = "",  # noqa: A002
+        field_path: str = "",
     ) -> None:
+        """Keep an event."""
         assert source == "kubelet"
         self.events.append((type, reason, message, field_path))
 
     def reasons(self) -> list[str]:
+        """The reasons of all events, in order."""
         return [reason for _, reason, _, _ in self.events]
 
     async def until(self, namespace: str, name: str, condition: Any, seconds: float = 15) -> Manifest:

@@ -179,7 +179,9 @@ def test_nonsense_gets_an_error_or_nothing(store: Store, data: bytes, code: int 
 def test_eight_queries_of_one_connection_cost_little(store: Store) -> None:
     """ndots:5 asks for four names and two types: together under 2 ms here."""
     resolver = Resolver(store)
-    names = [f"redis-svc.d-redis.{s}" for s in ("a.svc.cluster.local", "svc.cluster.local", "cluster.local", "")]
+    names = [
+        f"redis-svc.d-redis.{s}" for s in ("a.svc.cluster.local", "svc.cluster.local", "cluster.local", "")
+    ]
     queries = [question(n.strip("."), kind) for n in names for kind in (wire.A, wire.AAAA)]
     begun = time.perf_counter()
     for _ in range(100):

@@ -74,7 +74,8 @@ def test_a_limit_that_is_not_set_is_the_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("100m", 0.1), ("1Gi", 2**30), ("1.5", 1.5), ("2k", 2000), ("1e3", 1000), ("12E", 12e18), ("x", 0)]
+    ("text", "value"),
+    [("100m", 0.1), ("1Gi", 2**30), ("1.5", 1.5), ("2k", 2000), ("1e3", 1000), ("12E", 12e18), ("x", 0)],
 )
 def test_quantities(text: str, value: float) -> None:
     """Decimal and binary suffixes, exponents."""
@@ -83,12 +84,18 @@ def test_quantities(text: str, value: float) -> None:
 
 def test_service_variables_are_dockers() -> None:
     """Of the own namespace's Services, and of kubernetes always; none for headless ones."""
+
     def service(name: str, namespace: str, ip: str, *ports: dict[str, Any]) -> dict[str, Any]:
-        return {"metadata": {"name": name, "namespace": namespace}, "spec": {"clusterIP": ip, "ports": list(ports)}}
+        return {
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"clusterIP": ip, "ports": list(ports)},
+        }
 
     services = [
         service("kubernetes", "default", "10.96.0.1", {"name": "https", "port": 443}),
-        service("my-redis", "test", "10.96.1.1", {"name": "redis", "port": 6379}, {"port": 53, "protocol": "UDP"}),
+        service(
+            "my-redis", "test", "10.96.1.1", {"name": "redis", "port": 6379}, {"port": 53, "protocol": "UDP"}
+        ),
         service("none", "test", "None", {"port": 1}),
         service("other", "elsewhere", "10.96.1.2", {"port": 1}),
     ]
@@ -141,7 +148,9 @@ def test_later_sources_win_and_bad_names_are_left_out() -> None:
         ),
     ],
 )
-def test_missing_references_are_named_as_the_kubelet_names_them(container: dict[str, Any], message: str) -> None:
+def test_missing_references_are_named_as_the_kubelet_names_them(
+    container: dict[str, Any], message: str
+) -> None:
     """The text is the container's waiting message."""
     with pytest.raises(MissingReferenceError) as caught:
         environment(**container)

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from labs import lab
 from memory_objects import MemoryObjects, has_phase, pod
+from worlds import in_world, plain_user_world
+
 from meshverdict.network.nft import NftSettings
 from meshverdict.runtime.firewall import POLICIES, SLICES, Firewall
 from meshverdict.runtime.keeper import WorldHandle
-from meshverdict.runtime.nftables import NftError, Nftables
+from meshverdict.runtime.nftables import Nftables, NftError
 from meshverdict.runtime.rootfs import host_view
 from meshverdict.runtime.spawn_client import SpawnClient
 from meshverdict.runtime.topology import WORLD_ADDRESS, node_request, nodes
-from worlds import in_world, plain_user_world
 
 pytestmark = pytest.mark.root
 
@@ -80,7 +81,7 @@ def test_a_hundred_changes_at_once_are_one_transaction(tmp_path: Path) -> None:
 
 
 def test_a_refused_ruleset_leaves_the_last_good_one_and_starts_nobody(tmp_path: Path) -> None:
-    """nftables says no: the old rules stay in force, people are told, and a new pod waits."""
+    """Nftables says no: the old rules stay in force, people are told, and a new pod waits."""
 
     async def body(world: WorldHandle) -> None:
         objects = MemoryObjects()
@@ -134,11 +135,15 @@ def test_no_process_starts_before_its_node_enforces_its_address(tmp_path: Path) 
     async def body(world: WorldHandle) -> None:
         async with lab(world, world.scratch) as running:
             running.service("bad", "no-address", 80, "10.244.1.9")
-            running.objects.create("pods", pod("p", {"image": "busybox", "command": ["true"]}, restartPolicy="Never"))
+            running.objects.create(
+                "pods", pod("p", {"image": "busybox", "command": ["true"]}, restartPolicy="Never")
+            )
             found = await running.objects.until("test", "p", has_phase("Pending"))
             await asyncio.sleep(0.3)
             found = running.objects.get("pods", "test", "p") or found
-            assert found["status"]["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+            assert found["status"]["containerStatuses"][0]["state"] == {
+                "waiting": {"reason": "ContainerCreating"}
+            }
             conditions = {c["type"]: c["status"] for c in found["status"]["conditions"]}
             assert conditions["PodReadyToStartContainers"] == "False"
 
@@ -158,11 +163,11 @@ def test_a_policy_is_in_the_kernel_within_milliseconds(tmp_path: Path) -> None:
         for i in range(50):
             begun = time.perf_counter()
             made = objects.create(POLICIES, deny(f"p{i}"))
-            while firewall.revision < int(made["metadata"]["resourceVersion"]):
-                await asyncio.sleep(0)
+            while firewall.revision < int(made["metadata"]["resourceVersion"]):  # noqa: ASYNC110
+                await asyncio.sleep(0)  # one turn of the loop: this measures
             took.append((time.perf_counter() - begun) * 1000)
             objects.store.remove(POLICIES, "test", f"p{i}")
-        assert sorted(took)[-1] < 50, f"p50 {statistics.median(took):.1f} ms, worst {max(took):.1f} ms"
+        assert max(took) < 50, f"p50 {statistics.median(took):.1f} ms, worst {max(took):.1f} ms"
 
     in_world(body, tmp_path)
 

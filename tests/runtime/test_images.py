@@ -55,7 +55,7 @@ def test_registry_tag_and_digest_do_not_count(reference: str, names: list[str]) 
 def test_command_and_args_override_as_in_kubernetes(
     image: str, command: list[str] | None, args: list[str] | None, expected: list[str]
 ) -> None:
-    """command replaces the entry point and the image's arguments; args replace its arguments."""
+    """Command replaces the entry point and the image's arguments; args replace its arguments."""
     assert ImageTable().find(image).argv(command, args) == expected
 
 
@@ -69,7 +69,9 @@ def test_a_missing_program_names_its_debian_package() -> None:
     """So that a person can install it."""
     machine = Machine(prefix=None, folders={})
     image = Image("x", needs={"no-such-program": "some-package"})
-    with pytest.raises(ImageError, match="needs the program no-such-program, .* Debian package some-package"):
+    with pytest.raises(
+        ImageError, match=r"needs the program no-such-program, .* Debian package some-package"
+    ):
         machine.check("x:1", image)
 
 
@@ -127,5 +129,5 @@ def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, message: str
 
 def test_a_missing_file_is_refused() -> None:
     """With its name."""
-    with pytest.raises(UsageError, match="no-such-file.yaml: No such file"):
+    with pytest.raises(UsageError, match=r"no-such-file\.yaml: No such file"):
         read_images(Path("no-such-file.yaml"))

@@ -99,7 +99,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 async def test_a_child_that_keeps_the_pipe_open_does_not_hold_the_end_up(tmp_path: Path) -> None:
-    """finish waits for its patience only."""
+    """Finish waits for its patience only."""
     log = LogFile(tmp_path / "c" / "0.log")
     pipes = [os.pipe(), os.pipe()]
     logger = PipeLogger(log, pipes[0][0], pipes[1][0])

@@ -78,7 +78,7 @@ def test_the_status_is_that_of_a_real_server(name: str) -> None:
 
 
 def test_a_condition_keeps_its_time_until_it_changes() -> None:
-    """lastTransitionTime is the time of the change, not of the last look."""
+    """LastTransitionTime is the time of the change, not of the last look."""
     manifest = pod("p", {"image": "x"})
     record = ContainerRecord("c0", "app", {}, Running(NOW), started=True)
     first = pod_status(manifest, [record], FACTS, NOW)
@@ -112,12 +112,15 @@ def record(kind: Any, state: Any, **values: Any) -> ContainerRecord:
             "Pending",
         ),
         ("Always", [record("sidecar", Running(NOW))], [record("app", Waiting("PodInitializing"))], "Pending"),
-        ("Never", [record("sidecar", ended(0, "x"), begun=True)], [record("app", ended(0, "x"))], "Succeeded"),
+        (
+            "Never",
+            [record("sidecar", ended(0, "x"), begun=True)],
+            [record("app", ended(0, "x"))],
+            "Succeeded",
+        ),
     ],
 )
-def test_phases(
-    policy: str, inits: list[ContainerRecord], apps: list[ContainerRecord], phase: str
-) -> None:
+def test_phases(policy: str, inits: list[ContainerRecord], apps: list[ContainerRecord], phase: str) -> None:
     """The kubelet's rules, one row a rule."""
     assert pod_phase(policy, inits, apps, FACTS) == phase
 
@@ -143,7 +146,10 @@ def test_a_readiness_gate_holds_ready_back() -> None:
         ({}, "BestEffort"),
         ({"requests": {"cpu": "1"}}, "Burstable"),
         ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}, "Burstable"),
+        (
+            {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
+            "Burstable",
+        ),
     ],
 )
 def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
@@ -153,7 +159,10 @@ def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
 
 def test_init_containers_come_first_and_the_app_waits_for_them() -> None:
     """PodInitializing, as kubectl shows it."""
-    spec = {"initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "a"}]}
+    spec = {
+        "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
+        "containers": [{"name": "a"}],
+    }
     found = records(spec)
     assert [(r.name, r.kind) for r in found] == [("i", "init"), ("s", "sidecar"), ("a", "app")]
     assert found[2].state == Waiting("PodInitializing")

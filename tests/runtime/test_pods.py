@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Lab, lab, with_dns
+from labs import Lab, lab, wait_until, with_dns
 from memory_objects import has_phase, is_gone, is_ready, pod
+from worlds import in_world, plain_user_world
+
 from meshverdict.cluster.backend import BackendError
 from meshverdict.runtime import backoff, container_plan
 from meshverdict.runtime.keeper import WorldHandle
-from worlds import in_world, plain_user_world
 
 pytestmark = pytest.mark.root
 SLEEP = {"image": "busybox", "command": ["sleep", "1000"]}
@@ -265,7 +267,7 @@ def test_a_crashing_container_backs_off_and_keeps_its_previous_log(tmp_path: Pat
 
 
 def test_jobs_pods_end_as_succeeded_or_failed(tmp_path: Path) -> None:
-    """restartPolicy Never: the exit code decides; conditions say PodCompleted and PodFailed."""
+    """RestartPolicy Never: the exit code decides; conditions say PodCompleted and PodFailed."""
 
     async def body(world: WorldHandle) -> None:
         async with lab(world, world.scratch) as running:
@@ -281,7 +283,9 @@ def test_jobs_pods_end_as_succeeded_or_failed(tmp_path: Path) -> None:
                 await objects.until("test", name, has_phase("Failed"))
             await asyncio.sleep(0.1)
             done, fail, missing = (objects.get("pods", "test", n) for n in ("done", "fail", "missing"))
-            assert done and fail and missing
+            assert done
+            assert fail
+            assert missing
             reasons = {c["type"]: c.get("reason") for c in done["status"]["conditions"]}
             assert reasons["Ready"] == reasons["Initialized"] == "PodCompleted"
             assert {c["type"]: c.get("reason") for c in fail["status"]["conditions"]}["Ready"] == "PodFailed"
@@ -295,7 +299,7 @@ def test_jobs_pods_end_as_succeeded_or_failed(tmp_path: Path) -> None:
 
 
 def test_a_failing_liveness_probe_restarts_and_a_failing_readiness_probe_does_not(tmp_path: Path) -> None:
-    """exec probes are run in the container; Unhealthy and Killing events say why."""
+    """Exec probes are run in the container; Unhealthy and Killing events say why."""
 
     async def body(world: WorldHandle) -> None:
         async with lab(world, world.scratch) as running:
@@ -338,11 +342,8 @@ def test_an_http_probe_asks_from_the_node(tmp_path: Path) -> None:
             running.objects.create("pods", pod("good", {**server, **ports, "readinessProbe": good}))
             running.objects.create("pods", pod("bad", {**server, **ports, "readinessProbe": bad}))
             await running.objects.until("test", "good", is_ready)
-            async with asyncio.timeout(10):
-                while "Readiness probe failed: HTTP probe failed with statuscode: 404" not in {
-                    e[2] for e in running.objects.events
-                }:
-                    await asyncio.sleep(0.05)
+            message = "Readiness probe failed: HTTP probe failed with statuscode: 404"
+            await wait_until(lambda: message in {e[2] for e in running.objects.events})
             assert not is_ready(running.objects.get("pods", "test", "bad"))
 
     in_world(body, tmp_path)
@@ -417,14 +418,22 @@ def test_the_service_account_s_token_is_where_clients_look(tmp_path: Path) -> No
         async with lab(world, world.scratch) as running:
             sources = [
                 {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
-                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+                {
+                    "downwardAPI": {
+                        "items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]
+                    }
+                },
                 {"configMap": {"name": "none", "optional": True}},
             ]
             volume = {"name": "kube-api-access", "projected": {"sources": sources, "defaultMode": 420}}
             mount = {"volumeMounts": [{"name": "kube-api-access", "mountPath": path, "readOnly": True}]}
             running.objects.create("pods", pod("p", {**SLEEP, **mount}, volumes=[volume]))
             await running.objects.until("test", "p", is_ready)
-            text = (await running.run("test", "p", "c0", "sh", "-c", f"cat {path}/token; echo; cat {path}/namespace"))[1]
+            text = (
+                await running.run(
+                    "test", "p", "c0", "sh", "-c", f"cat {path}/token; echo; cat {path}/namespace"
+                )
+            )[1]
             assert text == "token  3607\ntest"
 
     in_world(body, tmp_path)
@@ -432,7 +441,7 @@ def test_the_service_account_s_token_is_where_clients_look(tmp_path: Path) -> No
 
 
 def test_termination_waits_for_its_grace_and_then_kills(tmp_path: Path) -> None:
-    """preStop runs first; a program that ignores SIGTERM is killed when the grace is over, exit code 137."""
+    """PreStop runs first; a program that ignores SIGTERM is killed when the grace is over, exit code 137."""
 
     async def body(world: WorldHandle) -> None:
         async with lab(world, world.scratch) as running:
@@ -477,17 +486,24 @@ def test_fifty_pods_start_quickly_and_all_go(tmp_path: Path) -> None:
                 await running.objects.until("test", name, is_ready)
             took = time.monotonic() - begun
             assert took < 5, took
-            rollup = Path(f"/proc/{world.spawner_pid}/smaps_rollup").read_text()
-            pss = int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))
-            assert pss < 40_000, f"{pss} KiB"
+            assert _pss_kib(world.spawner_pid) < 40_000
             for name in names:
                 running.objects.delete_pod("test", name)
             for name in names:
                 await running.objects.until("test", name, is_gone)
-            left = [p for p in os.listdir("/proc") if p.isdigit()]
-            assert len(left) == 2, "the supervisor and the spawner"
+            assert _processes() == 2, "the supervisor and the spawner"
 
     in_world(body, tmp_path)
+
+
+def _pss_kib(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))
+
+
+def _processes() -> int:
+    """How many processes the world has."""
+    return sum(1 for p in Path("/proc").iterdir() if p.name.isdigit())
 
 
 def test_the_lab_hears_at_once_that_its_spawner_has_died(tmp_path: Path) -> None:
@@ -498,9 +514,7 @@ def test_the_lab_hears_at_once_that_its_spawner_has_died(tmp_path: Path) -> None
             running.objects.create("pods", pod("p", SLEEP))
             await running.objects.until("test", "p", is_ready)
             os.kill(world.spawner_pid, signal.SIGKILL)
-            async with asyncio.timeout(5):
-                while not running.lost:
-                    await asyncio.sleep(0.01)
+            await wait_until(lambda: bool(running.lost))
 
     in_world(body, tmp_path)
 
@@ -572,8 +586,6 @@ async def _connects(running: Lab, address: str) -> bool:
 
 
 def _flow(line: str) -> tuple[Any, ...]:
-    import json
-
     flow = json.loads(line)["flow"]
     policies = flow.get("ingress_denied_by") or [{}]
     return (
@@ -586,7 +598,7 @@ def _flow(line: str) -> tuple[Any, ...]:
 
 
 def test_a_terminal_is_one_and_can_be_resized(tmp_path: Path) -> None:
-    """exec with a terminal: tty, its size, what is typed, and the exit status."""
+    """Exec with a terminal: tty, its size, what is typed, and the exit status."""
 
     async def body(world: WorldHandle) -> None:
         async with lab(world, world.scratch) as running:
@@ -612,6 +624,40 @@ def test_a_terminal_is_one_and_can_be_resized(tmp_path: Path) -> None:
             await piped.close()
             with pytest.raises(BackendError, match="executable file not found"):
                 await backend.exec(ready, "c0", ["nosuch"], stdin=False, tty=False)
+
+    in_world(body, tmp_path)
+
+
+def test_a_load_pod_gets_real_time_priority_where_that_is_allowed(tmp_path: Path) -> None:
+    """The keeper, outside, gives SCHED_FIFO to a pod that is annotated so, and to no other."""
+    probe = os.fork()
+    if probe == 0:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(probe, 0)[1]:
+        pytest.skip("this machine allows nobody real-time priority")
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            fifo = pod("fifo", SLEEP)
+            fifo["metadata"]["annotations"] = {"meshverdict.io/priority": "fifo"}
+            running.objects.create("pods", fifo)
+            running.objects.create("pods", pod("normal", SLEEP))
+            await running.objects.until("test", "normal", is_ready)
+            found = await running.objects.until("test", "fifo", is_ready)
+            worker = running.runtime.kubelet.worker(found)
+            assert worker is not None
+            process = worker.workers["c0"].process
+            assert process is not None
+            await wait_until(lambda: os.sched_getscheduler(process.pid) == os.SCHED_FIFO)
+            normal = running.runtime.kubelet.worker(running.objects.get("pods", "test", "normal") or {})
+            assert normal is not None
+            other = normal.workers["c0"].process
+            assert other is not None
+            assert os.sched_getscheduler(other.pid) == os.SCHED_OTHER
 
     in_world(body, tmp_path)
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from worlds import become_plain_user
 
 from meshverdict.runtime.keeper import KeeperOptions, WorldHandle, run_world
 from meshverdict.runtime.world import explain_refusal, probe_user_namespaces
-from worlds import become_plain_user
 
 pytestmark = pytest.mark.root
 
@@ -84,7 +84,7 @@ def start_keeper(folder: Path, user: str = "root", tie: int | None = None) -> tu
                 become_plain_user()
             os.dup2(writer, 3)
             status = run_world(busy_world, KeeperOptions(scratch=scratch, tie=tie, stop_timeout_s=1.0))
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told by the status
             status = 99
         os._exit(status)
     os.close(writer)
@@ -204,7 +204,7 @@ def test_this_machine_allows_worlds() -> None:
 def test_a_refusal_names_the_setting_and_the_command(
     switches: dict[str, str], setting: str, remedy: str
 ) -> None:
-    """doctor tells what to type."""
+    """Doctor tells what to type."""
     why = explain_refusal("Operation not permitted", switches)
     assert setting in why["reason"]
     assert why["remedy"].endswith(setting.rpartition(".")[2] + remedy)
