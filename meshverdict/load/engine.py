@@ -41,6 +41,7 @@ _FEW = 64
 _PATIENCE_S = 0.0005
 _OPENING = 16
 _TICK_S = 0.02
+_NEAR_S = 35e-6
 _LATE_S = 0.002
 # Arrivals served before answers are looked for.
 _BURST = 16
@@ -151,12 +152,14 @@ class Engine:
                 if (due == _ENDLESS or self._halt) and not self._in_flight and not over:
                     break
                 wake = min(due, meter.second_ends) if not self._halt else meter.second_ends
-                if wake > now and not over:
-                    # Setting a timer can cost as much as a request: busy, wake up for several arrivals at once.
-                    self._timer.wake_at(max(wake, now + meter.nap))
-                    events = poll(_LONGEST_SLEEP, _BATCH)
-                else:
+                # Busy, setting a timer costs as much as a request: wake up for several arrivals at once. Otherwise
+                # wake up a little early, for waking up takes its time, and look around until it is due.
+                early = 0.0 if meter.nap else _NEAR_S
+                if over or wake - now <= early:
                     events = poll(0, _BATCH)
+                else:
+                    self._timer.wake_at(max(wake - early, now + meter.nap))
+                    events = poll(_LONGEST_SLEEP, _BATCH)
                 for fd, event in events:
                     connection = connections.get(fd)
                     if connection is not None:
