@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,32 +73,13 @@ def _measure(options: argparse.Namespace, info: LabInfo) -> int:
 
 def _run_experiment(name: str) -> Path:
     """Run the experiment with Chaos Toolkit's own command; returns the run folder."""
-    experiment = data_folder("experiments") / "isolate-redis.json"
-    with tempfile.TemporaryDirectory() as scratch:
-        told = Path(scratch) / "run-folder"
-        environment = {**os.environ, "MESHVERDICT_LAB": name, "MESHVERDICT_TELL": str(told)}
-        for variable in ("MESHVERDICT_CONTEXT", "KUBECONFIG", "MESHVERDICT_ARM", "MESHVERDICT_PAIR"):
-            environment.pop(variable, None)
-        if project_root() is None:
-            environment.setdefault("MESHVERDICT_REPORTS", str(Path.cwd() / "reports"))
-        chaos = Path(sys.executable).with_name("chaos")
-        finished = subprocess.run(
-            [
-                str(chaos),
-                "--no-version-check",
-                "run",
-                "--journal-path",
-                str(Path(scratch) / "journal.json"),
-                str(experiment),
-            ],
-            env=environment,
-            check=False,
-        )
-        if not told.is_file():
-            raise LabError(
-                f"`chaos run {experiment}` ended with status {finished.returncode} and wrote no run folder; its messages are above"
-            )
-        return Path(told.read_text().strip())
+    from meshverdict.chaos.campaign import run_once  # noqa: PLC0415
+
+    # A demonstration is about this machine, whatever a person has exported for their clusters.
+    for variable in ("MESHVERDICT_CONTEXT", "KUBECONFIG"):
+        os.environ.pop(variable, None)
+    reports = Path.cwd() / "reports" if project_root() is None else None
+    return run_once(data_folder("experiments") / "isolate-redis.json", {}, reports=reports, lab=name)
 
 
 def next_steps(name: str, info: LabInfo, folder: Path) -> str:

@@ -80,6 +80,37 @@ def _lab(commands: Commands) -> None:
 
 
 def _results(commands: Commands) -> None:
+    run = _command(
+        commands, "run", result_commands.run, "run an experiment and judge it; with --pairs, a campaign"
+    )
+    run.add_argument(
+        "experiment",
+        metavar="EXPERIMENT",
+        help="an experiment's file, such as experiments/isolate-redis.json",
+    )
+    run.add_argument(
+        "--pairs",
+        type=int,
+        metavar="N",
+        help="N interleaved pairs with and without the treatment; 6 are the least that can be judged",
+    )
+    run.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="S",
+        help="seed of the order of the arms and of the arrivals (default %(default)s)",
+    )
+    run.add_argument(
+        "--var",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a value of the experiment's configuration (repeatable)",
+    )
+    run.add_argument(
+        "--reports", metavar="DIR", help="folder of all reports (default: beside the experiment's own folder)"
+    )
     report = _command(commands, "report", result_commands.report, "remake a run's report from its files")
     report.add_argument("folder", metavar="RUN", help="a run folder: reports/EXPERIMENT/TIME")
     report.add_argument(

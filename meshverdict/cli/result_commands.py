@@ -5,8 +5,54 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from meshverdict.cli.output import answer
+from meshverdict.cli.output import answer, progress
 from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, UsageError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run once and judge the run, or run a campaign and judge its pairs."""
+    from meshverdict.chaos.campaign import CampaignPlan, run_campaign, run_once  # noqa: PLC0415
+    from meshverdict.report.check import check  # noqa: PLC0415
+    from meshverdict.report.files import write_report  # noqa: PLC0415
+
+    experiment = Path(options.experiment)
+    if not experiment.is_file():
+        raise UsageError(
+            f"{experiment}: no such file; name an experiment such as experiments/isolate-redis.json"
+        )
+    variables = variables_of(options.var)
+    reports = Path(options.reports) if options.reports else None
+    lab = None if options.name == "default" else options.name
+    if options.pairs is None:
+        folder = run_once(experiment, variables, seed=options.seed, reports=reports, lab=lab)
+        judgement = check(folder)
+        text = "\n".join(
+            [
+                *judgement.lines,
+                *(f"  - {r}" for r in judgement.reasons),
+                f"{judgement.word}   report: {folder / 'report.html'}",
+            ]
+        )
+        answer({**judgement.as_dict(), "run": str(folder)}, as_json=options.output == "json", text=text)
+        return judgement.exit_code
+    campaign = run_campaign(
+        CampaignPlan(experiment, options.pairs, options.seed, variables, reports), progress
+    )
+    path = write_report(Path(campaign.origin))
+    text = f"{campaign.title}\n{campaign.primary}: {campaign.verdict}\n{campaign.pairs} usable pairs   report: {path}"
+    answer(campaign.as_dict(), as_json=options.output == "json", text=text)
+    return campaign.exit_code
+
+
+def variables_of(texts: list[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a mapping."""
+    values = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--var {text}: write NAME=VALUE, such as --var rate=100")
+        values[name] = value
+    return values
 
 
 def report(options: argparse.Namespace) -> int:
