@@ -87,7 +87,7 @@ def run_campaign(wanted: CampaignPlan, progress: Callable[[str], None]) -> Campa
     fresh: list[Done] = []
     while to_do := remaining(planned, _done(wanted.folder)):
         slot = to_do[0] if not fresh else _next(to_do, fresh[-1])
-        left = minutes_left(to_do, seconds, _expected_s(wanted))
+        left = minutes_left(to_do, seconds, expected_s(wanted))
         place = f"pair {slot.pair} of {wanted.pairs}, {slot.arm}"
         progress(f"{place}; {len(to_do)} runs to make, about {left:.0f} min left")
         begun = time.monotonic()
@@ -192,7 +192,7 @@ def _next(to_do: Sequence[Slot], last: Done) -> Slot:
     return other[0] if other and last.valid else to_do[0]
 
 
-def _expected_s(wanted: CampaignPlan) -> float:
+def expected_s(wanted: CampaignPlan) -> float:
     """What one run is planned to take, from the experiment's own pauses and durations."""
     experiment = json.loads(wanted.experiment.read_text())
     declared = experiment.get("configuration") or {}

@@ -111,6 +111,19 @@ def _results(commands: Commands) -> None:
     run.add_argument(
         "--reports", metavar="DIR", help="folder of all reports (default: beside the experiment's own folder)"
     )
+    verdict = _command(
+        commands, "verdict", result_commands.verdict, "run all experiments and write the one-page answer"
+    )
+    verdict.add_argument(
+        "--quick", action="store_true", help="within ten minutes; most rows are then undecided, and say so"
+    )
+    verdict.add_argument(
+        "--page-only", action="store_true", help="run nothing: make the page from the reports that are there"
+    )
+    verdict.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="seed of all campaigns (default %(default)s)"
+    )
+    verdict.add_argument("--reports", metavar="DIR", help="folder of all reports")
     report = _command(commands, "report", result_commands.report, "remake a run's report from its files")
     report.add_argument("folder", metavar="RUN", help="a run folder: reports/EXPERIMENT/TIME")
     report.add_argument(

@@ -80,6 +80,24 @@ def compare(options: argparse.Namespace) -> int:
     return EXIT_HOLDS if comparison.comparable else EXIT_INVALID
 
 
+def verdict(options: argparse.Namespace) -> int:
+    """Run the suite and write the page: a row for every claim."""
+    from meshverdict.chaos.suite import run_suite, suite_plan  # noqa: PLC0415
+    from meshverdict.model.paths import data_folder, project_root  # noqa: PLC0415
+    from meshverdict.report.files import write_verdict  # noqa: PLC0415
+
+    reports = Path(options.reports) if options.reports else (project_root() or Path.cwd()) / "reports"
+    failed: list[str] = []
+    if not options.page_only:
+        plan = suite_plan(data_folder("experiments"), quick=options.quick, seed=options.seed, reports=reports)
+        progress(plan.words)
+        failed = list(run_suite(plan, seed=options.seed, reports=reports, progress=progress))
+    page = write_verdict(reports)
+    text = "\n".join([*(f"not measured: {line}" for line in failed), str(page)])
+    answer({"page": str(page), "failed": failed}, as_json=options.output == "json", text=text)
+    return EXIT_INVALID if failed else EXIT_HOLDS
+
+
 def run_folder(text: str) -> Path:
     """The run folder, if it is one."""
     folder = Path(text)
