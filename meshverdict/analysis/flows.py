@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 FORWARDED = "FORWARDED"
 DROPPED = "DROPPED"
-# The ends of pod names that a Deployment's ReplicaSet or a DaemonSet adds.
-_GENERATED = re.compile(r"(-[a-f0-9]{6,10})?-[a-z0-9]{5}$")
+# The ends of pod names that controllers add: Kubernetes draws them from letters that make no words (and, long
+# ago, wrote a ReplicaSet's as hexadecimal).
+_SAFE = "bcdfghjklmnpqrstvwxz2456789"
+_GENERATED = re.compile(rf"(-([{_SAFE}]{{6,10}}|[a-f0-9]{{6,10}}))?-[{_SAFE}]{{5}}$")
 
 
 @dataclass(frozen=True, slots=True)

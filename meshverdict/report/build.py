@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.cases import Case, cases
-from meshverdict.analysis.flows import DROPPED, Enforcement, aggregate, enforcement
+from meshverdict.analysis.flows import DROPPED, Enforcement, enforcement
 from meshverdict.analysis.load_table import OK, LoadTable
 from meshverdict.analysis.summary import Cell, series, summarise, tail
 from meshverdict.analysis.validity import Generator, generator, notices
@@ -23,7 +23,13 @@ from meshverdict.report.document import (
 from meshverdict.report.journal_words import shorten
 from meshverdict.report.judge import answered, judge, windows_of
 from meshverdict.report.lab_box import lab_box
-from meshverdict.report.network_facts import connection_rows, endpoint_rows, graphs
+from meshverdict.report.network_facts import (
+    connection_rows,
+    endpoint_rows,
+    flow_table,
+    graphs,
+    of_the_application,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +67,7 @@ def build(contents: RunContents) -> Report:
         activities=journal.run,
         rollbacks=journal.rollbacks,
         enforcement_source=times.source,
-        flow_rows=aggregate(contents.flows)[:MAX_FLOW_ROWS],
+        flow_rows=flow_table(contents.flows)[:MAX_FLOW_ROWS],
         has_flows=contents.has_flows,
         graphs=graphs(contents.flows, moments),
         endpoints=endpoint_rows(contents.section("measures").get("endpoints")),
@@ -94,9 +100,12 @@ def _facts(
                 "in the whole run, changes included",
             )
         )
-    dropped = sum(flow.count for flow in contents.flows if flow.verdict == DROPPED)
     if contents.has_flows:
-        facts.append(Fact("Flows dropped", f"{dropped:,}", "by network policy"))
+        dropped = [flow for flow in contents.flows if flow.verdict == DROPPED]
+        own = sum(flow.count for flow in dropped if of_the_application(flow))
+        others = sum(flow.count for flow in dropped) - own
+        note = f"by network policy; {others:,} more of this run's probers" if others else "by network policy"
+        facts.append(Fact("Connections dropped", f"{own:,}", note))
     return tuple(facts)
 
 

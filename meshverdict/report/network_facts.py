@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.analysis.flows import DROPPED, FORWARDED, Flow, between
+from meshverdict.analysis.flows import DROPPED, FORWARDED, Flow, FlowRow, aggregate, between
 from meshverdict.analysis.loose import count, mapping, mappings, number
 from meshverdict.report.document import ConnectionRow, Edge, EndpointRow
 
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 DNS_PORT: Final = 53
 # Workloads that measure; they are no part of what is measured.
 _OWN: Final = ("meshverdict-prober",)
+# Labels that controllers and the scheduler add; nobody selects by them.
+_GENERATED_LABELS: Final = (
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "topology.",
+)
 
 
 def graphs(flows: Sequence[Flow], moments: Moments) -> tuple[tuple[str, tuple[Edge, ...]], ...]:
     """The service graph before the treatment and with it, each with its title; none without flows."""
-    flows = tuple(flow for flow in flows if _of_the_application(flow))
+    flows = tuple(flow for flow in flows if of_the_application(flow))
     if not flows:
         return ()
     if moments.applied is None:
@@ -57,7 +64,9 @@ def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
         rows.append(
             EndpointRow(
                 pod=pod,
-                labels=tuple(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, Mapping) else (),
+                labels=tuple(
+                    f"{k}={v}" for k, v in mapping(labels).items() if not k.startswith(_GENERATED_LABELS)
+                ),
                 address=str(known.get("ipv4", "")),
                 ingress=(str(then.get("ingress", "?")), str(now.get("ingress", "?"))),
                 egress=(str(then.get("egress", "?")), str(now.get("egress", "?"))),
@@ -97,7 +106,14 @@ def _fate(kept: Mapping[str, Any]) -> str:
     return f"{kept['ended_as']}" + (f" after {after:,.0f} ms" if after is not None else "")
 
 
-def _of_the_application(flow: Flow) -> bool:
+def flow_table(flows: Sequence[Flow]) -> tuple[FlowRow, ...]:
+    """Flows by kind: what the application did first, dropped before forwarded; then all the rest."""
+    rows = aggregate(flows)
+    own = [row for row in rows if of_the_application(row)]
+    return (*own, *(row for row in rows if not of_the_application(row)))
+
+
+def of_the_application(flow: Flow | FlowRow) -> bool:
     """Whether a flow belongs into the picture: no name lookups, no health checks by the node, no probers."""
     ends = (flow.source, flow.destination)
     return flow.port != DNS_PORT and "host" not in ends and not any(end.endswith(_OWN) for end in ends)

@@ -201,7 +201,9 @@ def test_times_to_the_first_denial_come_from_the_log_where_the_run_marked_none()
         ("pythonapp-555d6d88cd-slhfb", "pythonapp"),
         ("traefik-ingress-controller-jkppg", "traefik-ingress-controller"),
         ("redis-0", "redis-0"),
-        ("load-0-abcde", "load-0"),
+        ("load-0-bcdfg", "load-0"),
+        ("apacherr-8hs4gm7g4l-x2k9t", "apacherr"),
+        ("redis-master", "redis-master"),
     ],
 )
 def test_pods_are_named_by_their_workload(pod, name):

@@ -138,7 +138,7 @@ def flow_lines(shape: Shape) -> list[dict[str, Any]]:
     """Hubble-like flows: the four hops, and who was dropped."""
     when = moments(shape)
     hops = [
-        ("load", "load-0-abcde", "a-ingress-traefik", "traefik-ingress-controller-jkppg", 8000, 60),
+        ("load", "load-0-bcdfg", "a-ingress-traefik", "traefik-ingress-controller-jkppg", 8000, 60),
         (
             "a-ingress-traefik",
             "traefik-ingress-controller-jkppg",

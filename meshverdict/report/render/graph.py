@@ -17,9 +17,18 @@ GAP_X, GAP_Y = 74, 46
 PAD = 16
 
 
-def service_graph(title: str, edges: Sequence[Edge]) -> Html:
-    """The graph of some edges, as an SVG with a description for those who cannot see it."""
-    columns = layers(edges)
+def service_graph(title: str, edges: Sequence[Edge], *, of: Sequence[Edge] = ()) -> Html:
+    """The graph of some edges, as an SVG with a description for those who cannot see it.
+
+    Args:
+        title: For the description.
+        edges: To be drawn.
+        of: All edges of the run, so that graphs of its parts have one layout; those that are not in *edges* are
+            drawn faintly: nobody opened such a connection in this part.
+    """
+    here = {(edge.source, edge.destination, edge.port) for edge in edges}
+    idle = {(e.source, e.destination, e.port): e for e in of if (e.source, e.destination, e.port) not in here}
+    columns = layers([*of, *edges])
     tallest = max((len(column) for column in columns), default=1)
     places = {
         node: (
@@ -33,6 +42,7 @@ def service_graph(title: str, edges: Sequence[Edge]) -> Html:
     height = 2 * PAD + 26 + tallest * (BOX_H + GAP_Y)
     return h(
         "svg",
+        [_edge(edge, places, columns, idle=True) for edge in idle.values()],
         [_edge(edge, places, columns) for edge in edges],
         [_node(node, *place) for node, place in places.items()],
         viewBox=f"0 0 {width} {height}",
@@ -80,7 +90,9 @@ def _node(name: str, x: float, y: float) -> Html:
     )
 
 
-def _edge(edge: Edge, places: Mapping[str, tuple[float, float]], columns: list[list[str]]) -> Html:
+def _edge(
+    edge: Edge, places: Mapping[str, tuple[float, float]], columns: list[list[str]], *, idle: bool = False
+) -> Html:
     (x1, y1), (x2, y2) = places[edge.source], places[edge.destination]
     start_x, start_y, end_x, end_y = x1 + BOX_W, y1 + BOX_H / 2, x2, y2 + BOX_H / 2
     span = _column(edge.destination, columns) - _column(edge.source, columns)
@@ -94,15 +106,21 @@ def _edge(edge: Edge, places: Mapping[str, tuple[float, float]], columns: list[l
         dip = max(start_y, end_y) + GAP_Y
         path = f"M{start_x} {start_y}C{start_x} {dip} {end_x} {dip} {end_x} {end_y + 7}"
         label_x, label_y = (start_x + end_x) / 2, (start_y + end_y) / 8 + dip * 0.75 - 6
-    blocked = edge.dropped and not edge.forwarded
-    state = "blocked" if blocked else "partly" if edge.dropped else "open"
+    blocked = edge.dropped and not edge.forwarded and not idle
+    state = "idle" if idle else "blocked" if blocked else "partly" if edge.dropped else "open"
     return h(
         "g",
-        h("title", edge_words(edge)),
+        h("title", "no new connection in this part" if idle else edge_words(edge)),
         h("path", d=path, class_=f"edge {state}"),
         _head(end_x, end_y, down=span != 1, state=state),
         h("text", "✕", x=label_x, y=label_y + 14, class_="cross") if blocked else None,
-        h("text", _label(edge), x=label_x, y=label_y, class_=f"edge-label {state}"),
+        h(
+            "text",
+            f":{edge.port}" if idle else _label(edge),
+            x=label_x,
+            y=label_y,
+            class_=f"edge-label {state}",
+        ),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshverdict.analysis.flows import DROPPED
+from meshverdict.analysis.flows import DROPPED, FlowRow
+from meshverdict.report.network_facts import of_the_application
 from meshverdict.report.render.graph import edge_words, service_graph
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.parts import NOTHING, chip, section, table
@@ -19,17 +20,19 @@ def service_graphs(report: Report) -> Html | None:
     """Who called whom, before and with the treatment."""
     if not report.graphs:
         return None
+    every = [edge for _, edges in report.graphs for edge in edges]
     return section(
         "graph",
         "Service graph",
         "Who opened connections to whom, from the flow log. A dashed arrow with a cross was turned away by"
-        " policy. Left out: name lookups, health checks by the node, and this run's own probers.",
-        [_graph(title, edges) for title, edges in report.graphs],
+        " policy; a faint one was used in the other part only, though a connection that was open may live on."
+        " Left out: name lookups, health checks by the node, and this run's own probers.",
+        [_graph(title, edges, every) for title, edges in report.graphs],
     )
 
 
-def _graph(title: str, edges: Sequence[Edge]) -> Html:
-    drawing = service_graph(title, edges)
+def _graph(title: str, edges: Sequence[Edge], every: Sequence[Edge]) -> Html:
+    drawing = service_graph(title, edges, of=every)
     return h(
         "figure",
         h("figcaption", h("span", title, class_="chart-title")),
@@ -44,7 +47,26 @@ def dropped(report: Report) -> Html:
     if not report.flow_rows:
         text = "The flow log is empty." if report.has_flows else "This run has no flow log (flows.jsonl)."
         return section("flows", "Who was dropped", text)
-    rows = [
+    own = [row for row in report.flow_rows if of_the_application(row)]
+    rest = [row for row in report.flow_rows if not of_the_application(row)]
+    return section(
+        "flows",
+        "Who was dropped",
+        "Behind Apache a denied connection looks like any other 503. Only the flow log proves that policy"
+        f" did it. Times to the first denial and back: {report.enforcement_source}.",
+        _flow_table(own, "Flows of the application") if own else None,
+        h(
+            "details",
+            h("summary", "The rest: this run's probers, name lookups, health checks by the node"),
+            _flow_table(rest, "Other flows"),
+        )
+        if rest
+        else None,
+    )
+
+
+def _flow_table(rows: Sequence[FlowRow], caption: str) -> Html:
+    lines = [
         h(
             "tr",
             h("td", chip(row.verdict, "bad" if row.verdict == DROPPED else "good")),
@@ -54,15 +76,9 @@ def dropped(report: Report) -> Html:
             h("td", f"{row.count:,}", class_="number"),
             h("td", row.reason),
         )
-        for row in report.flow_rows
+        for row in rows
     ]
-    return section(
-        "flows",
-        "Who was dropped",
-        "Behind Apache a denied connection looks like any other 503. Only the flow log proves that policy"
-        f" did it. Times to the first denial and back: {report.enforcement_source}.",
-        table(("verdict", "from", "to", "port", "count", "reason"), rows, caption="Flows"),
-    )
+    return table(("verdict", "from", "to", "port", "count", "reason"), lines, caption=caption)
 
 
 def connections(report: Report) -> Html | None:
