@@ -39,9 +39,10 @@
         if (to - from > ctx.measureText(band.label).width + 8 * r) ctx.fillText(band.label, from + 4 * r, bbox.top - 6 * r);
       }
       ctx.font = `600 ${11 * r}px system-ui, sans-serif`;
-      for (const moment of chart.moments) {
-        const x = u.valToPos(moment.x, "x", true);
-        if (!inside(x)) continue;
+      const places = chart.moments.map((moment) => u.valToPos(moment.x, "x", true));
+      chart.moments.forEach((moment, i) => {
+        const x = places[i];
+        if (!inside(x)) return;
         ctx.strokeStyle = ctx.fillStyle = css("--moment");
         ctx.lineWidth = 1.5 * r;
         ctx.setLineDash([4 * r, 3 * r]);
@@ -49,8 +50,10 @@
         ctx.moveTo(x, bbox.top);
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
-        ctx.fillText(moment.label, x + 4 * r, bbox.top + 12 * r);
-      }
+        const room = Math.min(places[i + 1] ?? Infinity, bbox.left + bbox.width) - x - 8 * r;
+        const label = [moment.label, moment.label.split(" ").pop()].find((text) => ctx.measureText(text).width <= room);
+        if (label) ctx.fillText(label, x + 4 * r, bbox.top + 12 * r);
+      });
       ctx.restore();
     };
   }
