@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PAIRS_FOR_A_VERDICT: Final = 8
 DESCRIPTION: Final = "description"
+# What differs between any two runs of one machine.
+_STATES: Final = ("load_average",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def _warnings(a: RunContents, b: RunContents) -> tuple[str, ...]:
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    keys = dict.fromkeys([*a, *b])
+    keys = [key for key in dict.fromkeys([*a, *b]) if key not in _STATES]
     return [f"{key} {_brief(a.get(key))} → {_brief(b.get(key))}" for key in keys if a.get(key) != b.get(key)]
 
 

@@ -19,7 +19,9 @@ HOLDS: Final = "HOLDS"
 DEVIATES: Final = "DEVIATES"
 INVALID: Final = "INVALID"
 _EXIT = {HOLDS: EXIT_HOLDS, DEVIATES: EXIT_DEVIATES, INVALID: EXIT_INVALID}
-CLOCK_SLACK_S = 5.0
+# The load starts within the journal's time, and is stopped after the experiment's last activity.
+START_SLACK_S = 5.0
+END_SLACK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def _clock(contents: RunContents) -> list[str]:
     if time is None or journal.start is None or journal.end is None:
         return []
     first, last = time
-    if first < journal.start - CLOCK_SLACK_S or last > journal.end + CLOCK_SLACK_S:
+    if first < journal.start - START_SLACK_S or last > journal.end + END_SLACK_S:
         return [
             "the load record lies outside the journal's time: a clock was set, or the files are of two runs"
         ]
