@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -26,12 +27,25 @@ def names(activities):
 
 
 @pytest.fixture(scope="session")
-def held(lab, tmp_path_factory):
-    """One whole run, into which a policy of a dead run was put first."""
+def production():
+    """A port that KUBECONFIG leads to during the run; nobody may knock."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def held(lab, production, tmp_path_factory):
+    """One whole run, into which a policy of a dead run was put first, and with KUBECONFIG leading elsewhere."""
+    cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{production.getsockname()[1]}"}}
+    context = {"name": "production", "context": {"cluster": "c", "user": "u"}}
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "production", "clusters": [cluster]}
+    path = tmp_path_factory.mktemp("production") / "config"
+    path.write_text(yaml.safe_dump({**config, "contexts": [context], "users": [{"name": "u", "user": {}}]}))
     access = lab.access()
     policy = yaml.safe_load((ROOT / "manifests" / "policies" / "isolate-redis.yaml").read_text())
     access.json(access.networking.create_namespaced_network_policy, "d-redis", policy)
-    return chaos(lab.state, tmp_path_factory.mktemp("held"))
+    return chaos(lab.state, tmp_path_factory.mktemp("held"), environ={"KUBECONFIG": str(path)})
 
 
 def test_run_completes_and_every_activity_succeeds(held):
@@ -52,6 +66,13 @@ def test_run_holds(held):
 def test_journal_of_the_run_folder_is_the_toolkits_own(held):
     """Byte for byte what `chaos run` writes afterwards."""
     assert (held.folder / "journal.json").read_bytes() == (held.working / "journal.json").read_bytes()
+
+
+def test_no_request_went_where_kubeconfig_leads(held, production):
+    """KUBECONFIG alone never chooses a cluster, neither for us nor for chaosk8s."""
+    assert held.code == 0
+    with pytest.raises(BlockingIOError):
+        production.accept()
 
 
 def test_policy_of_a_dead_run_was_removed_first(held):
