@@ -17,14 +17,14 @@ _OWN: Final = (
     "use create_custom_object and delete_custom_object, or apply_manifests of meshverdict.chaos.actions"
 )
 _BROKEN: Final = {
-    (_CRD, "replace_custom_object"): "the API server refuses it: no resourceVersion is sent",
-    (_CRD, "replace_cluster_custom_object"): "the API server refuses it: no resourceVersion is sent",
-    (_CRD, "apply_from_json"): "it does not work with today's kubernetes client",
-    (_CRD, "apply_from_yaml"): "it does not work with today's kubernetes client",
+    (_CRD, "replace_custom_object"): "the kubernetes client refuses the call, and nothing is sent",
+    (_CRD, "replace_cluster_custom_object"): "the kubernetes client refuses the call, and nothing is sent",
+    (_CRD, "apply_from_json"): "the kubernetes client refuses the call, and nothing is sent",
+    (_CRD, "apply_from_yaml"): "the kubernetes client refuses the call, and nothing is sent",
 }
 _FRAGILE: Final = {
     ("chaosk8s.deployment.probes", "deployment_partially_available"): (
-        "it fails, instead of answering false, while no replica is there",
+        "it raises, instead of answering false, while no replica is available",
         "use deployment_fully_available or deployment_not_fully_available",
     ),
     ("chaosk8s.node.actions", "drain_nodes"): (
@@ -57,7 +57,7 @@ def _function(subject: Subject, activity: Activity, module: str, name: str) -> N
         subject.found.say(
             "broken-function",
             (*activity.place, "provider", "arguments", "resource"),
-            f"{name} is broken with an object: it is sent as a JSON patch, which is a list",
+            f"{name} is broken with an object: it is sent as a JSON patch, which is a list, and refused (415)",
             'write "resource" as a list of JSON patch operations',
         )
     if (module, name) in _FRAGILE:
