@@ -21,7 +21,7 @@ INVALID: Final = "INVALID"
 _EXIT = {HOLDS: EXIT_HOLDS, DEVIATES: EXIT_DEVIATES, INVALID: EXIT_INVALID}
 # The load starts within the journal's time, and is stopped after the experiment's last activity.
 START_SLACK_S = 5.0
-END_SLACK_S = 60.0
+END_SLACK_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
