@@ -12,6 +12,8 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
+from meshverdict.cluster.go_json import syntax_error
+
 BODY_LIMIT: Final = 3 * 1024 * 1024
 DEPTH_LIMIT: Final = 200
 NODE_LIMIT: Final = 500_000  # values in one document after aliases are expanded
@@ -47,7 +49,7 @@ def parse_json(body: bytes) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
-        raise SyntaxProblem(_go_json_error(text, error)) from None
+        raise SyntaxProblem(syntax_error(text, error)) from None
     except RecursionError:
         raise SyntaxProblem("exceeded max depth") from None
     _check_depth(value, DEPTH_LIMIT)
@@ -81,70 +83,6 @@ def _check_depth(value: Any, limit: int) -> None:
         if not level:
             return
     raise SyntaxProblem("exceeded max depth")
-
-
-_LITERALS: Final = ("true", "false", "null")
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-
-
-def _go_json_error(text: str, error: json.JSONDecodeError) -> str:
-    position = error.pos
-    message = error.msg
-    if message.startswith("Unterminated string"):
-        return "unexpected end of JSON input"
-    if message.startswith("Invalid control character"):
-        return f"invalid character {_char(text[position])} in string literal"
-    if message.startswith("Invalid \\u"):
-        return "invalid character in \\u hexadecimal character escape"
-    if message.startswith("Invalid \\escape"):
-        escaped = text[position + 1 : position + 2]
-        return f"invalid character {_char(escaped)} in string escape code"
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    if position >= len(text):
-        return "unexpected end of JSON input"
-    char = _char(text[position])
-    if message.startswith("Extra data"):
-        return f"invalid character {char} after top-level value"
-    if message.startswith("Expecting property name") or message.startswith("Illegal trailing comma"):
-        return f"invalid character {char} looking for beginning of object key string"
-    if message.startswith("Expecting ':'"):
-        return f"invalid character {char} after object key"
-    if message.startswith("Expecting ','"):
-        place = "object key:value pair" if _inside(text, position) == "{" else "array element"
-        return f"invalid character {char} after {place}"
-    for literal in _LITERALS:
-        common = _common(text[position : position + len(literal)], literal)
-        if common:
-            if position + common >= len(text):
-                return "unexpected end of JSON input"
-            wrong = _char(text[position + common])
-            return f"invalid character {wrong} in literal {literal} (expecting '{literal[common]}')"
-    return f"invalid character {char} looking for beginning of value"
-
-
-def _common(text: str, literal: str) -> int:
-    count = 0
-    while count < len(text) and text[count] == literal[count]:
-        count += 1
-    return count
-
-
-def _char(char: str) -> str:
-    if char == "'":
-        return "'\\''"
-    return f"'{char}'" if char.isprintable() else f"'{char.encode('unicode_escape').decode()}'"
-
-
-def _inside(text: str, position: int) -> str:
-    stack: list[str] = []
-    for match in _TOKENS.finditer(text, 0, position):
-        token = match.group()
-        if token in "[{":
-            stack.append(token)
-        elif token in "]}" and stack:
-            stack.pop()
-    return stack[-1] if stack else ""
 
 
 class _Excess(Exception):  # noqa: N818 - never leaves this module
@@ -240,9 +178,9 @@ def _key(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _scalar(node: yaml.Node) -> Any:
+def _scalar(node: yaml.Node) -> Any:  # noqa: PLR0911 - YAML 1.1's table of scalars
     text: str = node.value
-    if node.style is not None and node.style != "":
+    if getattr(node, "style", None):
         return text
     if node.tag == f"{_TAG}str" and text not in _BOOL:
         return text

@@ -107,7 +107,7 @@ class _Decoder:
             out[key] = decoded
         return out
 
-    def value(self, value: Any, node: Node, path: str) -> Any:
+    def value(self, value: Any, node: Node, path: str) -> Any:  # noqa: PLR0911 - one way out for each type
         kind = node.type
         if kind == "string":
             if type(value) is str:
@@ -127,7 +127,7 @@ class _Decoder:
             if isinstance(value, bool):
                 return value
         else:
-            return self._scalar(value, node, path)
+            return self._scalar(value, node)
         raise self._mismatch(value, node)
 
     def _list(self, value: list[Any], node: Node, path: str) -> list[Any]:
@@ -148,7 +148,7 @@ class _Decoder:
             k: self.value(v, item, f"{path}.{k}") if v is not None else _zero(item) for k, v in value.items()
         }
 
-    def _scalar(self, value: Any, node: Node, path: str) -> Any:
+    def _scalar(self, value: Any, node: Node) -> Any:
         match node.type:
             case "int32" | "int64":
                 if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -165,7 +165,7 @@ class _Decoder:
             case "quantity":
                 return _quantity(value)
             case "intstr":
-                return self._int_or_string(value, node)
+                return self._int_or_string(value)
             case "bytes":
                 return self._bytes(value, node)
             case "time" | "microtime":
@@ -173,7 +173,7 @@ class _Decoder:
                     return _time(value)
         raise self._mismatch(value, node)
 
-    def _int_or_string(self, value: Any, node: Node) -> Any:
+    def _int_or_string(self, value: Any) -> Any:
         if type(value) is int and -(2**31) <= value < 2**31:
             return value
         if isinstance(value, str):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Kind = Literal[
@@ -80,9 +80,9 @@ class FieldError:
     type: Kind
     field: str
     detail: str = ""
-    value: Any = field(default=NO_VALUE)
+    value: Any = NO_VALUE
 
-    def body(self) -> str:
+    def body(self) -> str:  # noqa: PLR0911 - a table of types
         """The text without the field's name."""
         detail = f": {self.detail}" if self.detail else ""
         match self.type:

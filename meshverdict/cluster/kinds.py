@@ -113,7 +113,7 @@ def _rbac(plural: str, kind: str, *, namespaced: bool) -> Kind:
 
 
 def _review(api_version: str, plural: str, kind: str, *, namespaced: bool = False) -> Kind:
-    package = f"io.k8s.api.{api_version.split('.')[0]}.v1."
+    package = f"io.k8s.api.{api_version.split('.', maxsplit=1)[0]}.v1."
     return _kind(api_version, plural, kind, package, namespaced=namespaced, verbs=("create",))
 
 

@@ -47,7 +47,7 @@ class Author:
 
 
 def track(old: Manifest | None, new: Manifest, node: Node, author: Author) -> list[dict[str, Any]]:
-    """managedFields after *author* changed *old* to *new* by create, update or patch."""
+    """ManagedFields after *author* changed *old* to *new* by create, update or patch."""
     after = leaves(new, node)
     before: Leaves = leaves(old, node) if old is not None else {}
     changed = {path for path, value in after.items() if path not in before or before[path] != value}
@@ -168,7 +168,7 @@ def _merge_elements(live: list[Any], config: list[Any], node: Node) -> list[Any]
     return out
 
 
-def _without(value: Any, path: Path, node: Node) -> Any:
+def _without(value: Any, path: Path, node: Node) -> Any:  # noqa: PLR0911 - one way out for each kind of step
     """*value* without what is at *path*; unchanged when nothing is there."""
     step, rest = path[0], path[1:]
     kind, _, name = step.partition(":")

@@ -80,11 +80,12 @@ def qualified_name_problems(value: str) -> list[str]:
     """A label key: ``[prefix/]name``."""
     parts = value.split("/")
     if len(parts) > 2:
-        return [
+        text = (
             "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must "
             f"{_ALNUM_ENDS} (e.g. 'MyName',  or 'my.name',  or '123-abc', {_TAIL} '{_QUALIFIED}') "
             "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        ]
+        )
+        return [text]
     problems: list[str] = []
     if len(parts) == 2:
         if not parts[0]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meshverdict.cluster import admission, deletion, names, strategies
+from meshverdict.cluster import admission, checks, deletion, strategies
 from meshverdict.cluster import errors as refuse
 from meshverdict.cluster.custom import CustomResources
 from meshverdict.cluster.defaults import defaulted
@@ -32,6 +32,10 @@ from meshverdict.cluster.validation import validate, validate_update
 from meshverdict.network.addresses import ServiceAddresses
 
 NAMESPACES: Final = "namespaces"
+# `Objects.list` hides the built-in name in the class's annotations.
+Errors = list[FieldError]
+Entries = list[Any]
+Manifests = list[Manifest]
 CRDS: Final = "customresourcedefinitions.apiextensions.k8s.io"
 _NAME_ATTEMPTS: Final = 8
 _PROTECTED: Final = frozenset({"default", "kube-system", "kube-public"})
@@ -83,7 +87,7 @@ class Objects:
         """The object, or None."""
         return self.store.get(resource, namespace, name)
 
-    def list(self, resource: str, namespace: str | None = None) -> list[Manifest]:
+    def list(self, resource: str, namespace: str | None = None) -> Manifests:
         """All objects, of one namespace if given, ordered by namespace and name."""
         return self.store.list(resource, namespace)
 
@@ -128,7 +132,7 @@ class Objects:
         meta = obj.get("metadata") or {}
         if meta.get("resourceVersion"):
             raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
-        self._admit_namespace(kind, meta)
+        checks.namespace(self.store, kind, meta)
         if meta.get("name") or not meta.get("generateName"):
             return self._create_named(kind, obj, meta, write)
         for _ in range(_NAME_ATTEMPTS):
@@ -136,27 +140,6 @@ class Objects:
             if self.store.get(resource, meta.get("namespace"), named["name"]) is None:
                 return self._create_named(kind, obj, named, write)
         raise refuse.already_exists(kind.plural, kind.group, meta["generateName"])
-
-    def _admit_namespace(self, kind: Kind, meta: Manifest) -> None:
-        namespace = meta.get("namespace") or ""
-        if not kind.namespaced or not namespace:
-            return
-        found = self.store.get(NAMESPACES, None, namespace)
-        if found is None:
-            if not names.dns_label_problems(namespace):
-                raise refuse.not_found(NAMESPACES, "", namespace)
-            return
-        if found["metadata"].get("deletionTimestamp") and kind.resource != "events":
-            name = meta.get("name") or ""
-            why = f"unable to create new content in namespace {namespace} because it is being terminated"
-            error = refuse.forbidden(kind.plural, kind.group, name, why)
-            cause = {
-                "reason": "NamespaceTerminating",
-                "message": f"namespace {namespace} is being terminated",
-                "field": "metadata.namespace",
-            }
-            error.details = {**(error.details or {}), "causes": [cause]}
-            raise error
 
     def _create_named(self, kind: Kind, obj: Manifest, meta: Manifest, write: Write) -> Manifest:
         name, namespace = meta.get("name") or "", meta.get("namespace")
@@ -170,7 +153,7 @@ class Objects:
         new = strategies.without_status(kind, new)
         new = strategies.completed(kind, self._defaulted(kind, new), uid)
         if kind.resource == "pods":
-            new = self._with_account(new)
+            new = checks.with_account(self.store, new)
         self._check(kind, new, self._errors(kind, new))
         admission.check(kind.kind, kind.group, kind.resource, new)
         if self.store.get(kind.resource, namespace, name) is not None:
@@ -195,21 +178,11 @@ class Objects:
             return self.custom.defaulted(kind, obj)
         return defaulted(kind.resource, obj)
 
-    def _with_account(self, pod: Manifest) -> Manifest:
-        meta = pod["metadata"]
-        name = pod["spec"].get("serviceAccountName") or "default"
-        account = self.store.get("serviceaccounts", meta.get("namespace"), name)
-        if account is None:
-            key = f"{meta.get('namespace')}/{name}"
-            why = f'error looking up service account {key}: serviceaccount "{name}" not found'
-            raise refuse.forbidden("pods", "", meta.get("name") or "", why)
-        return strategies.with_token_volume(pod, account, random_suffix())
-
-    def _errors(self, kind: Kind, obj: Manifest) -> list[FieldError]:
+    def _errors(self, kind: Kind, obj: Manifest) -> Errors:
         errors = validate(kind.resource, obj, namespaced=kind.namespaced)
         return errors + self.custom.errors(kind, obj) if kind.crd_version is not None else errors
 
-    def _check(self, kind: Kind, obj: Manifest, errors: list[FieldError]) -> None:
+    def _check(self, kind: Kind, obj: Manifest, errors: Errors) -> None:
         if errors:
             raise refuse.invalid(kind.kind, kind.group, obj["metadata"].get("name") or "", errors)
 
@@ -255,7 +228,7 @@ class Objects:
         old = self.store.get(resource, meta.get("namespace"), meta["name"])
         if old is None:
             raise refuse.not_found(kind.plural, kind.group, meta["name"])
-        self._check_current(kind, meta, old["metadata"])
+        checks.current(kind, meta, old["metadata"])
         new = self._replacing(kind, obj, old, write)
         if write.subresource == "status":
             self._check(kind, new, [])
@@ -265,19 +238,6 @@ class Objects:
         if resource == "services" and not write.subresource:
             new = self._ips.change(new, old)
         return self._replace(kind, new, old, write, managed=meta.get("managedFields"))
-
-    def _check_current(self, kind: Kind, meta: Manifest, old: Manifest) -> None:
-        version = meta.get("resourceVersion")
-        if version and version not in {old["resourceVersion"], "0"}:
-            raise refuse.conflict(kind.plural, kind.group, meta["name"])
-        if meta.get("uid") and meta["uid"] != old["uid"]:
-            place = "/".join(p for p in (kind.plural, old.get("namespace"), old["name"]) if p)
-            why = (
-                f"StorageError: invalid object, Code: 4, Key: /registry/{place}, ResourceVersion: 0, "
-                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {meta['uid']}, "
-                f"UID in object meta: {old['uid']}"
-            )
-            raise refuse.conflict(kind.plural, kind.group, meta["name"], why)
 
     def _replacing(self, kind: Kind, obj: Manifest, old: Manifest, write: Write) -> Manifest:
         """The object that is to be stored, defaults filled in, before it is validated."""
@@ -306,14 +266,14 @@ class Objects:
             new["metadata"] = {**new["metadata"], "generation": number}
         return new
 
-    def _update_errors(self, kind: Kind, new: Manifest, old: Manifest) -> list[FieldError]:
+    def _update_errors(self, kind: Kind, new: Manifest, old: Manifest) -> Errors:
         errors = validate_update(kind.resource, new, old, namespaced=kind.namespaced)
         if kind.crd_version is not None:
             errors += self.custom.errors(kind, new)
         return errors
 
     def _replace(
-        self, kind: Kind, new: Manifest, old: Manifest, write: Write, managed: list[Any] | None
+        self, kind: Kind, new: Manifest, old: Manifest, write: Write, managed: Entries | None
     ) -> Manifest:
         before = old["metadata"]
         new = {**new, "metadata": {**new["metadata"], "resourceVersion": before["resourceVersion"]}}
@@ -383,7 +343,7 @@ class Objects:
         obj = self.store.get(resource, namespace, name)
         if obj is None:
             raise refuse.not_found(kind.plural, kind.group, name)
-        self._preconditions(kind, obj, uid, version)
+        checks.preconditions(kind, obj, uid, version)
         if resource == NAMESPACES and name in _PROTECTED:
             raise refuse.forbidden(NAMESPACES, "", name, "this namespace may not be deleted")
         seconds = deletion.effective_grace(resource, obj, grace)
@@ -403,21 +363,6 @@ class Objects:
         if decision.do == "remove":
             return deletion.Decision("remove", self._gone(kind, decision.obj))
         return decision
-
-    def _preconditions(self, kind: Kind, obj: Manifest, uid: str | None, version: str | None) -> None:
-        meta = obj["metadata"]
-        if uid and uid != meta["uid"]:
-            why = (
-                f"the UID in the precondition ({uid}) does not match the UID in record ({meta['uid']}). "
-                "The object might have been deleted and then recreated"
-            )
-            raise refuse.conflict(kind.kind, kind.group, meta["name"], why)
-        if version and version != meta["resourceVersion"]:
-            why = (
-                f"the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in "
-                f"record ({meta['resourceVersion']}). The object might have been modified"
-            )
-            raise refuse.conflict(kind.kind, kind.group, meta["name"], why)
 
     def _gone(self, kind: Kind, last: Manifest) -> Manifest:
         meta = last["metadata"]

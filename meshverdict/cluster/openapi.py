@@ -74,8 +74,8 @@ def _schema_name(kind: Kind) -> str:
 def _own_schema(kind: Kind, raw: dict[str, Any]) -> dict[str, Any]:
     gvk = [{"group": kind.group, "version": kind.version, "kind": kind.kind}]
     if kind.definition:
-        return _translated(raw[kind.definition]) | {"x-kubernetes-group-version-kind": gvk}
-    schema = copy.deepcopy(
+        return {**_translated(raw[kind.definition]), "x-kubernetes-group-version-kind": gvk}
+    schema: dict[str, Any] = copy.deepcopy(
         ((kind.crd_version or {}).get("schema") or {}).get("openAPIV3Schema") or {"type": "object"}
     )
     properties = schema.setdefault("properties", {})
@@ -83,7 +83,7 @@ def _own_schema(kind: Kind, raw: dict[str, Any]) -> dict[str, Any]:
     properties["kind"] = {"type": "string"}
     properties["metadata"] = {"allOf": [{"$ref": f"#/components/schemas/{_META}ObjectMeta"}]}
     schema["x-kubernetes-group-version-kind"] = gvk
-    return dict(schema)
+    return schema
 
 
 def _list_schema(kind: Kind, name: str) -> dict[str, Any]:
@@ -156,8 +156,8 @@ def _references(value: Any) -> set[str]:
 def _paths(kind: Kind, schema: str) -> dict[str, Any]:
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     place = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
-    collection = _operations(kind, schema, ("list", "create"), listing=True)
-    single = _operations(kind, schema, ("get", "update", "patch"), listing=False)
+    collection = _operations(kind, schema, ("list", "create"))
+    single = _operations(kind, schema, ("get", "update", "patch"))
     if "delete" in kind.verbs:
         single["delete"] = _operation(kind, "delete", f"{_META}Status", ("dryRun", "gracePeriodSeconds"))
     inside = [_path_parameter("namespace")] if kind.namespaced else []
@@ -165,14 +165,14 @@ def _paths(kind: Kind, schema: str) -> dict[str, Any]:
     if "get" in kind.verbs:
         paths[f"{place}/{{name}}"] = {**single, "parameters": [*inside, _path_parameter("name")]}
     if kind.namespaced and "list" in kind.verbs:
-        paths[f"{root}/{kind.plural}"] = _operations(kind, schema, ("list",), listing=True)
+        paths[f"{root}/{kind.plural}"] = _operations(kind, schema, ("list",))
     if kind.sub("status"):
-        status = _operations(kind, schema, ("get", "update", "patch"), listing=False)
+        status = _operations(kind, schema, ("get", "update", "patch"))
         paths[f"{place}/{{name}}/status"] = {**status, "parameters": [*inside, _path_parameter("name")]}
     return paths
 
 
-def _operations(kind: Kind, schema: str, verbs: tuple[str, ...], *, listing: bool) -> dict[str, Any]:
+def _operations(kind: Kind, schema: str, verbs: tuple[str, ...]) -> dict[str, Any]:
     made = {}
     for verb in verbs:
         if verb not in kind.verbs:
@@ -182,7 +182,6 @@ def _operations(kind: Kind, schema: str, verbs: tuple[str, ...], *, listing: boo
         else:
             parameters = () if verb == "get" else _WRITE_PARAMETERS
             made[_ACTIONS[verb]] = _operation(kind, verb, schema, parameters, body=schema)
-    del listing
     return made
 
 
@@ -203,8 +202,10 @@ def _operation(
     if verb in {"create", "update"}:
         made["requestBody"] = {"content": _content(body), "required": True}
     elif verb == "patch":
-        patch = {"schema": {"type": "object"}}
-        made["requestBody"] = {"content": dict.fromkeys(_PATCHES, patch), "required": True}
+        # kubectl chooses its patch by this list, and a custom resource takes no strategic ones.
+        media = _PATCHES if kind.crd_version is None else _PATCHES[:-1]
+        schema = {"schema": {"type": "object"}}
+        made["requestBody"] = {"content": dict.fromkeys(media, schema), "required": True}
     return made
 
 

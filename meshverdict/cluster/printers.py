@@ -2,54 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from meshverdict.cluster.durations import UNKNOWN, age, duration, seconds_of
+from meshverdict.cluster.pod_summary import pod_summary
 from meshverdict.cluster.store import Manifest
 
 NONE: Final = "<none>"
-UNKNOWN: Final = "<unknown>"
-
-
-def seconds_of(stamp: str) -> float:
-    """RFC 3339 as Unix seconds."""
-    return dt.datetime.fromisoformat(stamp).timestamp()
-
-
-def age(stamp: str | None, now: float) -> str:
-    """How long ago *stamp* was, as kubectl says it."""
-    return duration(now - seconds_of(stamp)) if stamp else UNKNOWN
-
-
-def duration(seconds: float) -> str:
-    """``90s``, ``5m30s``, ``3h``, ``2d4h``..."""
-    whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
-    whole = max(whole, 0)
-    if whole < 120:
-        return f"{whole}s"
-    minutes = whole // 60
-    if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    hours = minutes // 60
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    days = hours // 24
-    if days < 8:
-        return _two(days, "d", hours % 24, "h")
-    if days < 730:
-        return f"{days}d"
-    return _two(days // 365, "y", days % 365, "d") if days < 2920 else f"{days // 365}y"
-
-
-def _two(first: int, unit: str, second: int, small: str) -> str:
-    return f"{first}{unit}{second}{small}" if second else f"{first}{unit}"
 
 
 def _spec(obj: Manifest) -> Manifest:
@@ -111,87 +71,6 @@ def _pod(obj: Manifest, now: float) -> list[Any]:
         status.get("nominatedNodeName") or NONE,
         f"0/{len(gates)}" if gates else NONE,
     ]
-
-
-def pod_summary(pod: Manifest, now: float) -> tuple[int, int, str, str]:
-    """Ready containers, all containers, the one word for its state, and restarts."""
-    status, spec = _status(pod), _spec(pod)
-    sidecars = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
-    total = len(spec.get("containers") or []) + len(sidecars)
-    reason = status.get("reason") or status.get("phase") or "Pending"
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
-            reason = "SchedulingGated"
-    held_up, ready, restarts, last = _init_state(status, spec, sidecars)
-    if held_up:
-        reason = held_up
-    else:
-        running = False
-        for container in reversed(status.get("containerStatuses") or []):
-            restarts += container.get("restartCount", 0)
-            last = max(last, _last_end(container))
-            reason, is_ready = _state(container, reason)
-            running = running or is_ready
-            ready += int(is_ready)
-        if reason == "Completed" and running:
-            reason = "Running" if _is_ready(status) else "NotReady"
-    if pod["metadata"].get("deletionTimestamp"):
-        reason = "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
-    shown = f"{restarts} ({duration(now - last)} ago)" if restarts and last else str(restarts)
-    return ready, total, reason, shown
-
-
-def _init_state(status: Manifest, spec: Manifest, sidecars: set[str]) -> tuple[str, int, int, float]:
-    """Of the init containers: the word if they hold the pod up, ready sidecars, restarts, last end."""
-    ready = restarts = 0
-    last = 0.0
-    statuses = status.get("initContainerStatuses") or []
-    for index, container in enumerate(statuses):
-        state = container.get("state") or {}
-        restarts += container.get("restartCount", 0)
-        last = max(last, _last_end(container))
-        terminated, waiting = state.get("terminated"), state.get("waiting")
-        if terminated is not None and terminated.get("exitCode") == 0:
-            continue
-        if container.get("name") in sidecars and container.get("started"):
-            ready += int(bool(container.get("ready")))
-            continue
-        if terminated is not None:
-            word = _ended(terminated)
-        elif waiting and waiting.get("reason") not in {None, "", "PodInitializing"}:
-            word = str(waiting["reason"])
-        else:
-            word = f"{index}/{len(spec.get('initContainers') or [])}"
-        return f"Init:{word}", ready, restarts, last
-    return "", ready, restarts, last
-
-
-def _last_end(container: Manifest) -> float:
-    ended = ((container.get("lastState") or {}).get("terminated") or {}).get("finishedAt")
-    return seconds_of(ended) if ended else 0.0
-
-
-def _state(container: Manifest, reason: str) -> tuple[str, bool]:
-    state = container.get("state") or {}
-    waiting, terminated = state.get("waiting") or {}, state.get("terminated")
-    if waiting.get("reason"):
-        return str(waiting["reason"]), False
-    if terminated is not None:
-        return _ended(terminated), False
-    return reason, bool(container.get("ready") and state.get("running") is not None)
-
-
-def _ended(terminated: Manifest) -> str:
-    if terminated.get("reason"):
-        return str(terminated["reason"])
-    if terminated.get("signal"):
-        return f"Signal:{terminated['signal']}"
-    return f"ExitCode:{terminated.get('exitCode', 0)}"
-
-
-def _is_ready(status: Manifest) -> bool:
-    conditions = status.get("conditions") or []
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 def _deployment(obj: Manifest, now: float) -> list[Any]:

@@ -180,7 +180,7 @@ def _array(schema: dict[str, Any], item: Node) -> Node:
     )
 
 
-def _scalar(kind: str, form: str) -> Node:
+def _scalar(kind: str, form: str) -> Node:  # noqa: PLR0911 - a table of formats
     match kind, form:
         case "integer", "int64":
             return Node("int64", go="int64")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meshverdict.cluster.errors import bad_request, go_quote
-from meshverdict.cluster.store import Manifest
 from meshverdict.cluster.names import label_value_problems, qualified_name_problems
+from meshverdict.cluster.store import Manifest
 
 Labels = Mapping[str, str]
 
@@ -91,13 +91,13 @@ class _Tokens:
         return self._all[self._at] if self._at < len(self._all) else ""
 
     def take(self) -> str:
-        token = self.peek()
+        symbol = self.peek()
         self._at += 1
-        return token
+        return symbol
 
 
-def _is_name(token: str) -> bool:
-    return bool(token) and token not in {"=", "==", "!=", "!", "(", ")", ",", "<", ">"}
+def _is_name(symbol: str) -> bool:
+    return bool(symbol) and symbol not in {"=", "==", "!=", "!", "(", ")", ",", "<", ">"}
 
 
 def parse_labels(text: str) -> LabelSelector:
@@ -109,8 +109,8 @@ def parse_labels(text: str) -> LabelSelector:
     tokens = _Tokens(text)
     requirements: list[Requirement] = []
     while True:
-        token = tokens.peek()
-        if _is_name(token) or token == "!":
+        symbol = tokens.peek()
+        if _is_name(symbol) or symbol == "!":
             requirements.append(_requirement(tokens))
             after = tokens.take()
             if after == "":
@@ -120,10 +120,10 @@ def parse_labels(text: str) -> LabelSelector:
             following = tokens.peek()
             if not _is_name(following) and following != "!":
                 raise bad_request(f"found '{following}', expected: identifier after ','")
-        elif token == "":
+        elif symbol == "":
             return LabelSelector(tuple(requirements))
         else:
-            raise bad_request(f"found '{token}', expected: !, identifier, or 'end of string'")
+            raise bad_request(f"found '{symbol}', expected: !, identifier, or 'end of string'")
 
 
 def _unparsed(why: str) -> Exception:
@@ -169,21 +169,21 @@ def _values(tokens: _Tokens) -> frozenset[str]:
     values: set[str] = set()
     expect_value = True
     while True:
-        token = tokens.take()
-        if token == ")":
+        symbol = tokens.take()
+        if symbol == ")":
             if expect_value:
                 values.add("")
             return frozenset(values)
-        if token == ",":
+        if symbol == ",":
             if expect_value:
                 values.add("")
             expect_value = True
-        elif _is_name(token) and expect_value:
-            values.add(token)
+        elif _is_name(symbol) and expect_value:
+            values.add(symbol)
             expect_value = False
         else:
             expected = "',', ')' or identifier" if expect_value else "',' or ')'"
-            raise _unparsed(f"found '{token}', expected: {expected}")
+            raise _unparsed(f"found '{symbol}', expected: {expected}")
 
 
 def _checked(requirement: Requirement) -> Requirement:

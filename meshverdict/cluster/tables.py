@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from meshverdict.cluster.durations import age
 from meshverdict.cluster.kinds import Kind
-from meshverdict.cluster.printers import ROWS, age
+from meshverdict.cluster.printers import ROWS
 from meshverdict.cluster.store import Manifest
 
 Include = Literal["None", "Metadata", "Object"]
@@ -151,8 +152,10 @@ def _layout(kind: Kind, now: float) -> tuple[Sequence[Column], Cells]:
         return _COLUMNS[kind.resource], lambda obj: rows(obj, now)
     given = (kind.crd_version or {}).get("additionalPrinterColumns")
     if not given:
-        columns = (Column("Name"), Column("Age", "date"))
-        return columns, lambda obj: [obj["metadata"]["name"], _cell(obj, _AGE, now)]
+        return (Column("Name"), Column("Age", "date")), lambda obj: [
+            obj["metadata"]["name"],
+            _cell(obj, _AGE, now),
+        ]
     columns = (Column("Name"), *(_custom_column(c) for c in given))
     return columns, lambda obj: [obj["metadata"]["name"], *(_cell(obj, c, now) for c in given)]
 
@@ -165,7 +168,7 @@ def _custom_column(given: Manifest) -> Column:
     return Column(given["name"], given["type"], wide, given.get("description", ""), given.get("format", ""))
 
 
-def _cell(obj: Manifest, column: Manifest, now: float) -> Any:
+def _cell(obj: Manifest, column: Manifest, now: float) -> Any:  # noqa: PLR0911 - one way out for each type
     value = json_path(obj, column["jsonPath"])
     kind = column.get("type")
     if value is None:

@@ -27,6 +27,7 @@ from meshverdict.cluster.store import Event, Store
 from meshverdict.cluster.tls import Identity, kubeconfig, make_identity, write_private
 
 YARDSTICKS = Path(__file__).resolve().parents[2].parent / "shared" / "yardsticks"
+NODE = "node5"
 LIMITED = "limited-token"
 
 
@@ -177,7 +178,7 @@ class Api:
         pod = self.objects.get("pods", namespace, name)
         assert pod is not None
         if not pod["spec"].get("nodeName"):
-            pod = {**pod, "spec": {**pod["spec"], "nodeName": "node-a"}}
+            pod = {**pod, "spec": {**pod["spec"], "nodeName": NODE}}
             pod = self.objects.update("pods", pod, manager="kube-scheduler")
         self.objects.update_status("pods", {**pod, "status": running_status(pod)}, manager="kubelet")
 
@@ -304,8 +305,8 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Api]:
 
 def add_node(objects: Objects) -> None:
     """A ready node with room for everything."""
-    labels = {"topology.kubernetes.io/zone": "zone-a", "kubernetes.io/hostname": "node-a"}
-    node = {"metadata": {"name": "node-a", "labels": labels}, "spec": {}}
+    labels = {"topology.kubernetes.io/zone": "zone-a", "kubernetes.io/hostname": NODE}
+    node = {"metadata": {"name": NODE, "labels": labels}, "spec": {}}
     made = objects.create("nodes", node, manager="kubelet")
     room = {"cpu": "64", "memory": "64Gi", "pods": "300"}
     conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]

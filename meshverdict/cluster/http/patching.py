@@ -282,7 +282,7 @@ def _create(call: Call, config: Manifest, node: Node, author: Author, write: Wri
         raise conflict(kind.plural, kind.group, route.name, why)
     if write.subresource:
         raise not_found(kind.plural, kind.group, route.name)
-    empty = {"metadata": {}}
+    empty: Manifest = {"metadata": {}}
     managed = apply(empty, config, node, author, force=True)["metadata"]["managedFields"]
     if kind.crd_version is None:
         try:

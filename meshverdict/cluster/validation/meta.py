@@ -29,9 +29,14 @@ ANNOTATIONS_LIMIT: Final = 256 * 1024
 NON_NEGATIVE: Final = "must be greater than or equal to 0"
 IMMUTABLE: Final = "field is immutable"
 STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-_NAME_RULES: Final[dict[str, NameRule]] = dict.fromkeys(
-    ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"), path_segment_problems
-) | dict.fromkeys(("Namespace", "Service"), dns_label_problems)
+_NAME_RULES: Final[dict[str, NameRule]] = {
+    "Role": path_segment_problems,
+    "RoleBinding": path_segment_problems,
+    "ClusterRole": path_segment_problems,
+    "ClusterRoleBinding": path_segment_problems,
+    "Namespace": dns_label_problems,
+    "Service": dns_label_problems,
+}
 
 
 def name_problems(kind: str, name: str) -> list[str]:

@@ -251,7 +251,7 @@ def _ingress_rule(rule: Manifest, path: str) -> Errors:
     if host and _is_ip(host):
         errors.append(bad(f"{path}.host", host, "must be a DNS name, not an IP address"))
     elif host:
-        name = host[2:] if host.startswith("*.") else host
+        name = host.removeprefix("*.")
         errors += [bad(f"{path}.host", host, text) for text in dns_subdomain_problems(name)]
     if rule.get("http") is None:
         return errors
