@@ -111,6 +111,10 @@ def _results(commands: Commands) -> None:
     run.add_argument(
         "--reports", metavar="DIR", help="folder of all reports (default: beside the experiment's own folder)"
     )
+    lint = _command(
+        commands, "lint", result_commands.lint, "find in experiments what `chaos validate` lets through"
+    )
+    lint.add_argument("files", nargs="+", metavar="FILE", help="experiments, or folders of them")
     verdict = _command(
         commands, "verdict", result_commands.verdict, "run all experiments and write the one-page answer"
     )

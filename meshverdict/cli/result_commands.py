@@ -80,6 +80,15 @@ def compare(options: argparse.Namespace) -> int:
     return EXIT_HOLDS if comparison.comparable else EXIT_INVALID
 
 
+def lint(options: argparse.Namespace) -> int:
+    """Find in experiments what `chaos validate` lets through."""
+    from meshverdict.chaos.lint import exit_code, lint_files, render  # noqa: PLC0415
+
+    problems = lint_files([Path(file) for file in options.files])
+    print(render(problems, options.output))
+    return exit_code(problems)
+
+
 def verdict(options: argparse.Namespace) -> int:
     """Run the suite and write the page: a row for every claim."""
     from meshverdict.chaos.suite import run_suite, suite_plan  # noqa: PLC0415
