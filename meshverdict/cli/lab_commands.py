@@ -12,7 +12,7 @@ from meshverdict.lab.client import ApiClient
 from meshverdict.lab.options import UpOptions
 from meshverdict.lab.pod_table import pod_status, render, rows
 from meshverdict.lab.state import LabInfo, StateFolder
-from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, LabError, UsageError
+from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, LabError, UsageError
 from meshverdict.model.settings import LabSettings
 
 DOWN_TIMEOUT_S = 15.0
@@ -110,6 +110,16 @@ def status(options: argparse.Namespace) -> int:
     )
     answer(value, as_json=options.output == "json", text=f"{describe(info)}\n{head}\n\n{render(pods, now)}")
     return EXIT_INVALID if bad else EXIT_HOLDS
+
+
+def reach(options: argparse.Namespace) -> int:
+    """Predict and try who reaches whom; exit 1 where packets do not do what the policies say."""
+    from meshverdict.lab.reach import reach as try_all  # noqa: PLC0415
+    from meshverdict.lab.reach import render as table  # noqa: PLC0415
+
+    rows = try_all(running_lab(options.name), options.namespace)
+    answer([row.as_dict() for row in rows], as_json=options.output == "json", text=table(rows))
+    return EXIT_DEVIATES if any(row.agrees is False for row in rows) else EXIT_HOLDS
 
 
 def kubeconfig(options: argparse.Namespace) -> int:

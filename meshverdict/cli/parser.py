@@ -58,6 +58,12 @@ def _lab(commands: Commands) -> None:
     _command(commands, "down", lab_commands.down, "stop the lab; nothing of it is left")
     status = _command(commands, "status", lab_commands.status, "what runs: the lab's settings and its pods")
     status.add_argument("-n", "--namespace", help="only the pods of this namespace")
+    reach = _command(
+        commands, "reach", lab_commands.reach, "who reaches whom: predicted from the policies, and tried"
+    )
+    reach.add_argument(
+        "-n", "--namespace", action="append", default=[], help="only pods of this namespace (repeatable)"
+    )
     _command(commands, "kubeconfig", lab_commands.kubeconfig, "print the path of the lab's kubeconfig")
     doctor = _command(
         commands,

@@ -111,6 +111,26 @@ def test_the_policy_of_the_seed_cuts_case_2_and_spares_case_1(lab):
     assert fetch(lab, "/redis/GET/time")[0] == 200
 
 
+def test_reach_predicts_what_packets_do(lab):
+    """Every pod to every port: allowed and open without a policy; with the seed's, denied where it says so."""
+    rows = json.loads(lab["command"].run("reach", "-o", "json").stdout)
+    assert {(row["predicted"], row["probed"]) for row in rows} == {("allowed", "open")}
+    kubectl(lab, "apply", "-f", "manifests/policies/isolate-redis.yaml")
+    try:
+        done = lab["command"].run("reach", "-o", "json")
+        rows = json.loads(done.stdout)
+    finally:
+        kubectl(lab, "delete", "-f", "manifests/policies/isolate-redis.yaml")
+    assert done.returncode == 0
+    to_redis = {
+        (row["from"].partition("/")[0], row["probed"]) for row in rows if row["to"].startswith("d-redis/")
+    }
+    assert to_redis == {("a-ingress-traefik", "timeout"), ("b-apacherr", "timeout"), ("c-app-count", "open")}
+    assert {tuple(r["policies"]) for r in rows if r["to"].startswith("d-redis/")} == {
+        ("d-redis/isolate-namespace (ingress)",)
+    }
+
+
 def test_down_leaves_nothing(command):
     """After down there is no process, mount, interface, rule or kubeconfig; and a second down is no error."""
     before = Footprint.now()
