@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _EDGE = 1 << 31
 _IN, _OUT = 1, 4
 # An event brings one answer; arrivals must not wait until a crowd of answers is read.
-_BATCH = 16
+_BATCH, _MOST_EVENTS = 16, 1024
 _LONGEST_SLEEP = 0.05
 # A connection costs more than a request. Opened for every request that finds none free, they would make the delay
 # that they should end: so, beyond a few, only for requests that have waited, and not too many at once.
@@ -96,6 +96,7 @@ class Engine:
         self._largest_body = largest_body
         self._pools: set[Pool] = set()
         self._over: deque[Exchange] = deque()
+        self._now = 0.0
         self._late = False
         self._buffered = 0
         self._halt = False
@@ -124,9 +125,10 @@ class Engine:
         )
         due, act = next(self._arrivals, _NEVER)
         tick = 0.0
+        ready: list[tuple[int, int]] = []
         try:
             while True:
-                now = clock()
+                self._now = now = clock()
                 burst = _BURST
                 while due <= now and burst and not self._halt:
                     burst -= 1
@@ -137,7 +139,7 @@ class Engine:
                         meter.arrival(now - due)
                         act(due)
                     due, act = next(self._arrivals, _NEVER)
-                    now = clock()
+                    self._now = now = clock()
                 self._expire(now)
                 for _ in range(len(over)):  # no more: a task may fail and ask again for ever
                     exchange = over.popleft()
@@ -151,22 +153,33 @@ class Engine:
                     self._retire(now)
                 if (due == _ENDLESS or self._halt) and not self._in_flight and not over:
                     break
-                wake = min(due, meter.second_ends) if not self._halt else meter.second_ends
-                # Busy, setting a timer costs as much as a request: wake up for several arrivals at once. Otherwise
-                # wake up a little early, for waking up takes its time, and look around until it is due.
-                early = 0.0 if meter.nap else _NEAR_S
-                if over or wake - now <= early:
-                    events = poll(0, _BATCH)
-                else:
-                    self._timer.wake_at(max(wake - early, now + meter.nap))
-                    events = poll(_LONGEST_SLEEP, _BATCH)
-                for fd, event in events:
+                if not ready:
+                    ready = self._wait(due, now, poll)
+                    # What is ready now came by now, though its turn may come later.
+                    stamp = clock()
+                self._now = stamp
+                for fd, event in ready[:_BATCH]:
                     connection = connections.get(fd)
                     if connection is not None:
                         self._on_event(connection, event)
+                ready = ready[_BATCH:]
             meter.end_second(clock(), 0, len(connections))
         finally:
             self._close()
+
+    def _wait(
+        self, due: float, now: float, poll: Callable[[float, int], list[tuple[int, int]]]
+    ) -> list[tuple[int, int]]:
+        """Sleep until something is due or ready; what is ready."""
+        wake = min(due, self._meter.second_ends) if not self._halt else self._meter.second_ends
+        # Busy, setting a timer costs as much as a request: wake up for several arrivals at once. Otherwise
+        # wake up a little early, for waking up takes its time, and look around until it is due.
+        nap = self._meter.nap
+        early = 0.0 if nap else _NEAR_S
+        if self._over or wake - now <= early:
+            return poll(0, _MOST_EVENTS)
+        self._timer.wake_at(max(wake - early, now + nap))
+        return poll(_LONGEST_SLEEP, _MOST_EVENTS)
 
     def _close(self) -> None:
         for connection in list(self._connections.values()):
@@ -250,7 +263,7 @@ class Engine:
 
     def _finish(self, exchange: Exchange) -> None:
         """The exchange is over. Its task goes on later, from the loop: it may be what is running now."""
-        exchange.ended = self._clock()
+        exchange.ended = self._now
         exchange.connection = None
         self._under_way[exchange.timeout].pop(id(exchange), None)
         self._in_flight -= 1

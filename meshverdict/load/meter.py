@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from meshverdict.model.histogram import RATIO, Histogram
+from meshverdict.model.histogram import FINE, Histogram
 from meshverdict.model.record import GeneratorSecond
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Meter:
         self.sent = self.opened = self.resent = self.held = 0
         self.nap = _NAP_S if busy else 0.0
         self._scheduled = self._dropped = 0
-        self._lag = Histogram(RATIO)
+        self._lag = Histogram(FINE)
         self._schedstat = self._psi = -1
         self._stalled: float | None = None
         self.second_ends = 0.0
@@ -134,7 +134,7 @@ class Meter:
         )
         self.sent = self.opened = self.resent = self.held = 0
         self._scheduled = self._dropped = 0
-        self._lag = Histogram(RATIO)
+        self._lag = Histogram(FINE)
         self._cpu, self._waited, self._began, self._step_seen = cpu, waited, now, step
         self._t = int(now + self.offset)
         self.second_ends = self._t + 1 - self.offset

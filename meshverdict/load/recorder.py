@@ -23,7 +23,7 @@ from meshverdict.load.share import Share
 from meshverdict.load.tally import Tally, seconds
 from meshverdict.load.writer import Discard, Target, open_writer
 from meshverdict.model.errors import MeshverdictError
-from meshverdict.model.histogram import RATIO
+from meshverdict.model.histogram import FINE
 from meshverdict.model.record import CLOSED, GeneratorSecond, Header, Line
 from meshverdict.model.record_reader import RecordReader
 
@@ -113,7 +113,7 @@ class Recorder:
             "workers": int(environment.runner.worker_count) if master else self.share.of,
             "locustfile": str(options.locustfile),
             "host": str(environment.host or next((c.host for c in environment.user_classes if c.host), "")),
-            "ratio": RATIO,
+            "ratio": FINE,
             "w": self.share.index if self.share.of > 1 else None,
         }
         return Header(**(values | given))

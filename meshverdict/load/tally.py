@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from meshverdict.model.histogram import RATIO, Histogram
+from meshverdict.model.histogram import FINE, Histogram
 from meshverdict.model.record import GOOD, Second
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Part:
     __slots__ = ("bytes", "latency", "method", "most_us", "least_us", "name", "outcome", "problems", "status",
                  "total_us")  # fmt: skip
 
-    def __init__(self, method: str, name: str, outcome: Outcome, status: int, ratio: float = RATIO) -> None:
+    def __init__(self, method: str, name: str, outcome: Outcome, status: int, ratio: float = FINE) -> None:
         self.method = method
         self.name = name
         self.outcome = outcome
@@ -58,7 +58,7 @@ class Part:
 class Tally:
     """Requests that ended in the current second."""
 
-    def __init__(self, ratio: float = RATIO) -> None:
+    def __init__(self, ratio: float = FINE) -> None:
         self._ratio = ratio
         self._parts: dict[tuple[str, str, Outcome, int], Part] = {}
 
