@@ -70,6 +70,8 @@ def _outbound(
     own_address = (service.headless and not port.is_http) or traffic_policy.passthrough(policy)
     if own_address:
         cluster |= {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
+        cluster.pop("ring_hash_lb_config", None)
+        cluster.pop("maglev_lb_config", None)
     else:
         found = assignment(mesh, proxy, service, port, subset, policy, name)
         cluster |= _discovery(service, found, name, folder)

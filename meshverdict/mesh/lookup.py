@@ -98,7 +98,9 @@ def mtls_mode(mesh: Mesh, namespace: str, labels: Labels, port: int) -> str:
     """
     own, spaces, root = _peer_authentications(mesh, namespace, labels)
     for rule in own:
-        at_port = (rule.spec.get("portLevelMtls") or {}).get(str(port)) or {}
+        # YAML may make the keys numbers; JSON has them as strings.
+        by_port = {str(key): mtls for key, mtls in (rule.spec.get("portLevelMtls") or {}).items()}
+        at_port = by_port.get(str(port)) or {}
         if _set(at_port):
             return str(at_port["mode"])
     for rule in (*own, *spaces, *root):

@@ -1,0 +1,129 @@
+"""How a sidecar's Envoy starts: its bootstrap, its command line, and the ports that it answers on for the mesh itself.
+
+Port 15090 serves ``/stats/prometheus`` as Istio's sidecars do. The names are Envoy's, with Istio's tags
+(``envoy_cluster_upstream_rq_total{cluster_name="outbound|80||..."}``); ``istio_requests_total`` and its kin come from
+Istio's telemetry filter, which a plain Envoy does not have.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshverdict.mesh.envoy import Json, address, file_source, http_filter, network_filter
+from meshverdict.mesh.files import CLUSTERS, LISTENERS
+from meshverdict.mesh.values import Workload
+
+ADMIN_PORT: Final = 15000
+HEALTH_PORT: Final = 15021
+STATS_PORT: Final = 15090
+# Seconds: after a policy change, connections that it no longer allows live this long.
+DRAIN_SECONDS: Final = 2
+_ADMIN_CLUSTER: Final = "prometheus_stats"
+_ADMIN: Final = "127.0.0.1"
+
+# Istio's tags: its cluster names have dots, at which Envoy's own patterns would cut them.
+_TAGS: Final = (
+    ("cluster_name", r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"),
+    ("tcp_prefix", r"^tcp\.((.*?)\.)\w+?$"),
+    ("response_code", r"(response_code=\.=(.+?);\.;)|_rq(_(\.d{3}))$"),
+    ("response_code_class", r"_rq((_(\dxx)))$"),
+    ("http_conn_manager_listener_prefix", r"^listener(?=\.).*?\.http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+    ("http_conn_manager_prefix", r"^http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+    ("listener_address", r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+)
+
+
+def bootstrap(proxy: Workload, folder: str) -> Json:
+    """The bootstrap of a workload's Envoy: everything dynamic comes from files in *folder*."""
+    place = proxy.locality
+    parts = {"region": place.region, "zone": place.zone, "sub_zone": place.subzone}
+    return {
+        "node": {
+            "id": f"sidecar~{proxy.ip}~{proxy.name}.{proxy.namespace}~{proxy.namespace}.svc.cluster.local",
+            "cluster": f"{proxy.labels.get('app') or proxy.name}.{proxy.namespace}",
+            "locality": {key: value for key, value in parts.items() if value},
+        },
+        "admin": {"address": address(_ADMIN, ADMIN_PORT)},
+        "dynamic_resources": {
+            "lds_config": file_source(f"{folder}/{LISTENERS}"),
+            "cds_config": file_source(f"{folder}/{CLUSTERS}"),
+        },
+        "static_resources": {
+            "clusters": [_admin_cluster()],
+            "listeners": [
+                _listener("prometheus", STATS_PORT, "/stats/prometheus", "/stats/prometheus"),
+                _listener("health", HEALTH_PORT, "/healthz/ready", "/ready"),
+            ],
+        },
+        # Histograms and counters are seen at the next flush; Envoy's five seconds are a long time for a lab.
+        "stats_flush_interval": "0.2s",
+        "stats_config": {
+            "use_all_default_tags": False,
+            "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
+        },
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime()}]},
+    }
+
+
+def _runtime() -> Json:
+    return {
+        "overload": {"global_downstream_max_connections": 2147483647},
+        "re2": {"max_program_size": {"error_level": 32768}},
+    }
+
+
+def _admin_cluster() -> Json:
+    endpoint = {"endpoint": {"address": address(_ADMIN, ADMIN_PORT)}}
+    return {
+        "name": _ADMIN_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "load_assignment": {"cluster_name": _ADMIN_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _listener(name: str, port: int, path: str, admin_path: str) -> Json:
+    """One path of the admin interface, and nothing else of it, on an outside port."""
+    route = {"match": {"path": path}, "route": {"cluster": _ADMIN_CLUSTER, "prefix_rewrite": admin_path}}
+    table = {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [route]}]}
+    manager = network_filter(
+        "http_connection_manager",
+        "HttpConnectionManager",
+        stat_prefix=f"agent_{name}",
+        route_config=table,
+        http_filters=[http_filter("router", "Router")],
+    )
+    return {
+        "name": name,
+        "address": address("0.0.0.0", port),
+        "ignore_global_conn_limit": True,
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def command(binary: str, config: str, *, concurrency: int = 1) -> list[str]:
+    """The command line of a sidecar.
+
+    Args:
+        binary: Path of Envoy.
+        config: Path of the bootstrap, as Envoy sees it.
+        concurrency: Worker threads.
+    """
+    return [
+        binary,
+        "--config-path",
+        config,
+        "--concurrency",
+        str(concurrency),
+        "--disable-hot-restart",
+        # Without it a misspelt field is ignored and the rest is served.
+        "--reject-unknown-dynamic-fields",
+        "--drain-time-s",
+        str(DRAIN_SECONDS),
+        "--drain-strategy",
+        "immediate",
+        "--file-flush-interval-msec",
+        "50",
+        "--log-level",
+        "warning",
+    ]
