@@ -210,9 +210,7 @@ class Engine:
         if first:
             pool.waiting.move_to_end(id(exchange), last=False)
         # One more connection, now or after some patience: see _FEW.
-        if pool.total < _FEW or not pool.keep_alive:
-            self._provide(pool)
-        elif not self._late and exchange.due - next(iter(pool.waiting.values())).due > _PATIENCE_S:
+        if pool.total < _FEW or not pool.keep_alive or not self._late and exchange.due - next(iter(pool.waiting.values())).due > _PATIENCE_S:
             self._provide(pool)
 
     def _start(self, connection: Connection, exchange: Exchange) -> bool:

@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from meshverdict.load.openloop import OpenLoop, Told
+import contextlib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ class EngineProcess:
             (size,) = _HEAD.unpack_from(self._rest)
             if len(self._rest) < _HEAD.size + size:
                 break
-            message = pickle.loads(self._rest[_HEAD.size : _HEAD.size + size])  # noqa: S301  # see the import
+            message = pickle.loads(self._rest[_HEAD.size : _HEAD.size + size])  # see the import
             self._rest = self._rest[_HEAD.size + size :]
             if isinstance(message, Told):
                 told.append(message)
@@ -147,10 +148,8 @@ class _Pipe:
     def send(self, message: Told | str) -> None:
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         self._waiting += _HEAD.pack(len(data)) + data
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._waiting = self._waiting[os.write(self._end, self._waiting) :]
-        except BlockingIOError:
-            pass
 
     def flush(self) -> None:
         os.set_blocking(self._end, True)

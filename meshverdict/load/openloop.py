@@ -182,7 +182,7 @@ class OpenLoop:
             self._meter.start(now)
             self._began = now + _LEAD_S
             self._engine.run()
-        except Exception:  # noqa: BLE001  # the process' last words; its parent tells them
+        except Exception:  # the process' last words; its parent tells them
             self.error = traceback.format_exc()
         finally:
             self._meter.stop()
@@ -199,7 +199,7 @@ class OpenLoop:
         if self.duration is not None:
             limit = self.duration
             offsets = itertools.takewhile(lambda offset: offset < limit, offsets)
-        source = random.Random(f"{self._seed}/{stream.name}/tasks/{self._share.index}")  # noqa: S311
+        source = random.Random(f"{self._seed}/{stream.name}/tasks/{self._share.index}")
         bounds = list(itertools.accumulate(job.weight for job in stream.jobs))
         total, jobs, choose = bounds[-1], stream.jobs, source.random
         resting, serve, loop = self._resting, self._serve, self._loop
@@ -216,24 +216,32 @@ class OpenLoop:
 
     def _serve(self, job: Job) -> None:
         """One greenlet's life: a task after the other. One that raises is counted, and spoils no other."""
-        assert self._loop is not None  # noqa: S101  # it called
+        assert self._loop is not None  # it called
         me, rest, resting = greenlet.getcurrent(), self._loop.switch, self._resting
         while True:
             try:
                 job.task(job.user)
-            except Exception as error:  # noqa: BLE001  # a locustfile may raise anything
+            except Exception as error:  # a locustfile may raise anything
                 trace = "".join(traceback.format_tb(sys.exc_info()[2]))
                 self._errors[f"{type(error).__name__}: {error}", trace] += 1
             resting.append(me)
             job = rest()
 
-    def _count(
-        self, method: str, name: str, outcome: Outcome, status: int, latency: float, size: int, problem: str
+    def _count(  # called for every request: names cost time
+        self,
+        method: str,
+        name: str,
+        outcome: Outcome,
+        status: int,
+        ended: float,
+        latency: float,
+        size: int,
+        problem: str,
     ) -> None:
-        self._tally.add(name, outcome, status, latency * 1e6, method=method, size=size, problem=problem)
+        self._tally.add(name, outcome, status, latency * 1e6, method, size, problem)
         if self._samples is not None:
-            ended = self._clock() + self._meter.offset
-            self._samples.append(Sample(method, name, outcome, status, ended, latency, size, problem))
+            wall = ended + self._meter.offset
+            self._samples.append(Sample(method, name, outcome, status, wall, latency, size, problem))
 
     def _tell(self, generator: GeneratorSecond) -> None:
         samples = self._samples or []

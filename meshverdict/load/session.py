@@ -31,8 +31,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _MOST_CACHED = 1000
 
-Report = "Callable[[str, str, Outcome, int, float, int, str], None]"
-
 
 class Answer:
     """An answer, as FastHttpUser's tasks know it; with ``catch_response=True`` also the context to judge it in.
@@ -125,7 +123,14 @@ class Answer:
             if outcome == "ok" and latency > self._session.deadline:
                 outcome, problem = "late", "past the deadline"
         self._session.count(
-            self.method, self.name, outcome, exchange.status, latency, len(exchange.body), problem
+            self.method,
+            self.name,
+            outcome,
+            exchange.status,
+            exchange.ended,
+            latency,
+            len(exchange.body),
+            problem,
         )
 
 
@@ -139,7 +144,7 @@ class Session:
         headers: Sent with every request.
         timeout: Seconds after its due time at which a request is given up.
         deadline: Seconds; a good answer later than this is ``late``.
-        count: Takes method, name, outcome, status, latency in seconds, size, problem.
+        count: Takes method, name, outcome, status, end, latency (both in seconds), size, problem.
         most_redirects: Redirects followed before the last one is taken for the answer.
     """
 
@@ -152,7 +157,7 @@ class Session:
         headers: dict[str, str],
         timeout: float,
         deadline: float,
-        count: Callable[[str, str, Outcome, int, float, int, str], None],
+        count: Callable[[str, str, Outcome, int, float, float, int, str], None],
         most_redirects: int = 5,
         further: Callable[[], None] = lambda: None,
         clock: Callable[[], float],
@@ -178,14 +183,14 @@ class Session:
         url: str,
         name: str | None = None,
         data: str | bytes | dict[str, Any] | None = None,
-        catch_response: bool = False,  # noqa: FBT001, FBT002  # Locust's own signature
+        catch_response: bool = False,  # Locust's own signature
         headers: dict[str, str] | None = None,
         auth: tuple[str, str] | None = None,
         json: Any = None,
-        allow_redirects: bool = True,  # noqa: FBT001, FBT002  # the same
+        allow_redirects: bool = True,  # the same
         params: dict[str, Any] | None = None,
         timeout: float | None = None,
-        context: dict[str, Any] | None = None,  # noqa: ARG002  # of stock events only
+        context: dict[str, Any] | None = None,  # of stock events only
     ) -> Answer:
         """Send a request and wait for its answer, as ``FastHttpSession.request`` does.
 
@@ -223,7 +228,7 @@ class Session:
         self,
         method: str,
         url: str,
-        plain: bool,  # noqa: FBT001
+        plain: bool,
         data: str | bytes | dict[str, Any] | None,
         headers: dict[str, str] | None,
         auth: tuple[str, str] | None,
@@ -270,7 +275,7 @@ class Session:
         )
         self._engine.submit(exchange)
         parent = current.parent
-        assert parent is not None  # noqa: S101  # tasks are children of the loop
+        assert parent is not None  # tasks are children of the loop
         parent.switch()
         return exchange
 

@@ -25,8 +25,18 @@ class Part:
         problems: How often which problem was met, in words; only the first few kinds.
     """
 
-    __slots__ = ("bytes", "latency", "method", "most_us", "least_us", "name", "outcome", "problems", "status",
-                 "total_us")  # fmt: skip
+    __slots__ = (
+        "bytes",
+        "latency",
+        "least_us",
+        "method",
+        "most_us",
+        "name",
+        "outcome",
+        "problems",
+        "status",
+        "total_us",
+    )  # fmt: skip
 
     def __init__(self, method: str, name: str, outcome: Outcome, status: int, ratio: float = FINE) -> None:
         self.method = method
@@ -44,9 +54,9 @@ class Part:
         """Count one request."""
         self.latency.add(microseconds)
         self.total_us += microseconds
-        if microseconds < self.least_us:
+        if microseconds < self.least_us:  # min() would take longer
             self.least_us = microseconds
-        if microseconds > self.most_us:
+        if microseconds > self.most_us:  # the same
             self.most_us = microseconds
         self.bytes += size
         if self.outcome != GOOD:
@@ -62,13 +72,12 @@ class Tally:
         self._ratio = ratio
         self._parts: dict[tuple[str, str, Outcome, int], Part] = {}
 
-    def add(
+    def add(  # called for every request: names cost time
         self,
         name: str,
         outcome: Outcome,
         status: int,
         microseconds: float,
-        *,
         method: str = "GET",
         size: int = 0,
         problem: str = "",

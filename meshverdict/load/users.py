@@ -24,6 +24,7 @@ from gevent.monkey import get_original
 from gevent.socket import wait_read
 from locust import FastHttpUser, TaskSet, events
 from locust.runners import MasterRunner, WorkerRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC
 from locust.user.task import LOCUST_STATE_WAITING
 
 from meshverdict.load.arrivals import HELP, KINDS, constant, parse_rate
@@ -70,7 +71,7 @@ def _nothing() -> None:
 
 
 def _stand_by(user: Any) -> None:
-    user._state = LOCUST_STATE_WAITING  # noqa: SLF001  # so that Locust may end it at once
+    user._state = LOCUST_STATE_WAITING  # so that Locust may end it at once
     while True:
         gevent.sleep(3600)
 
@@ -101,7 +102,7 @@ class Driver:
         options = environment.parsed_options
         self._listeners = [
             listener
-            for listener in environment.events.request._handlers  # noqa: SLF001  # there is no other way to ask
+            for listener in environment.events.request._handlers  # there is no other way to ask
             if getattr(listener, "__module__", "") not in _OWN_LISTENERS
         ]
         self._users = []
@@ -194,11 +195,11 @@ class Driver:
             except Exception:  # as Locust's own events do: a listener's error is logged, and no more
                 log.exception("a listener of the request event failed")
 
-    def finish(self) -> None:
-        """End the loop and wait for the answers that are under way; a second call does nothing."""
+    def finish(self) -> bool:
+        """End the loop and wait for the answers that are under way; False if it had ended before."""
         engine, self._engine = self._engine, None
         if engine is None or self._pump is None:
-            return
+            return False
         if engine.left > _NEARLY_OVER_S:
             engine.halt()
         patience = max(user.network_timeout for user in self._users) + _NEARLY_OVER_S + 1.0
@@ -208,6 +209,7 @@ class Driver:
             self._pump.join(_NEARLY_OVER_S)
         for user in self._users:
             user.on_stop()  # type: ignore[no-untyped-call]
+        return True
 
 
 DRIVER = Driver()
@@ -279,7 +281,7 @@ def _init(environment: Any, **_: Any) -> None:
         if is_open(environment) and not any(issubclass(c, OpenUser) for c in environment.user_classes):
             raise UsageError("--rate: the locustfile has no OpenUser whose tasks could be made due")
     except MeshverdictError as error:
-        log.error("%s", error)  # noqa: TRY400
+        log.error("%s", error)
         raise SystemExit(error.exit_code) from error
 
 
@@ -303,11 +305,17 @@ def _test_start(environment: Any, **_: Any) -> None:
 
 
 def _finish(environment: Any, **_: Any) -> None:
+    if not is_open(environment):
+        return
     if isinstance(environment.runner, MasterRunner):
-        if is_open(environment) and environment.runner.state in {"running", "spawning"}:
-            _finish_workers(environment.runner)
-    else:
-        DRIVER.finish()
+        if environment.runner.state not in {"running", "spawning"}:
+            return
+        _finish_workers(environment.runner)
+    elif not DRIVER.finish():
+        return
+    if environment.parsed_options.csv_prefix:
+        # Locust writes its CSV files once a second, and not at the end.
+        gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
 
 
 _AWAITED: set[str] = set()
@@ -319,7 +327,7 @@ def _finish_workers(runner: Any) -> None:
     _AWAITED.update(client.id for client in runner.clients.running + runner.clients.spawning)
     for client_id in tuple(_AWAITED):
         runner.send_message(FINISH, None, client_id)
-    with gevent.Timeout(30.0, False):  # noqa: FBT003
+    with gevent.Timeout(30.0, False):
         while _AWAITED:
             gevent.sleep(0.02)
     if _AWAITED:
@@ -331,7 +339,7 @@ def _finish_workers(runner: Any) -> None:
 def _finish_worker(environment: Any, **_: Any) -> None:
     _finish(environment)
     runner = environment.runner
-    runner._send_stats()  # noqa: SLF001  # now, not with the next regular report
+    runner._send_stats()  # now, not with the next regular report
     runner.send_message(FINISHED, None)
 
 
