@@ -1,0 +1,47 @@
+"""Whether a sidecar serves what was written: its versions, read from the text of its admin interface.
+
+Polled, never slept for: Envoy reports each resource's ``version_text`` once it is live, and counts what it refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from meshverdict.mesh.files import CLUSTERS, LISTENERS, ResourceFile
+
+# One request to the admin interface that has all that `pending` and `rejections` read.
+STATS_PATH: Final = "/stats?filter=(version_text|update_rejected)$"
+_TEXT: Final = re.compile(r'^(?P<name>.+)\.version_text: "(?P<version>[^"]*)"$', re.MULTILINE)
+_REJECTED: Final = re.compile(r"^(?P<name>.+)\.update_rejected: (?P<count>[1-9]\d*)$", re.MULTILINE)
+
+
+def pending(files: Iterable[ResourceFile], stats: str) -> list[str]:
+    """Names of the files that are not live yet.
+
+    A cluster's endpoints and a port's routes count only where Envoy knows the cluster and the port: those of a
+    resource that it has not got are pending with the file that brings it.
+
+    Args:
+        files: What the sidecar should serve.
+        stats: The admin interface's answer to `STATS_PATH`.
+    """
+    live = {match["name"]: match["version"] for match in _TEXT.finditer(stats)}
+    return [file.name for file in files if not _is_live(file, live)]
+
+
+def _is_live(file: ResourceFile, live: dict[str, str]) -> bool:
+    if file.name == CLUSTERS:
+        return live.get("cluster_manager.cds") == file.version
+    if file.name == LISTENERS:
+        return live.get("listener_manager.lds") == file.version
+    if file.name.startswith("eds-"):
+        return live.get(f"cluster.{file.resources[0]['cluster_name']}", file.version) == file.version
+    suffix = f".rds.{file.resources[0]['name']}"
+    return all(version == file.version for name, version in live.items() if name.endswith(suffix))
+
+
+def rejections(stats: str) -> dict[str, int]:
+    """What Envoy refused since it started: name of the subscription -> how often."""
+    return {match["name"]: int(match["count"]) for match in _REJECTED.finditer(stats)}
