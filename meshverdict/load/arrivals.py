@@ -85,7 +85,7 @@ class Rate:
         """
         if kind == "constant":
             return self.times(float(n) for n in itertools.count(share.index, share.of))
-        return self.times(_poisson(random.Random(f"{seed}/{share.index}/{share.of}"), share.of))
+        return self.times(_poisson(random.Random(f"{seed}/{share.index}/{share.of}"), share.of))  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Trace:
         """Arrivals a second, over the whole trace."""
         return len(self.recorded) / max(self.recorded[-1], 1e-9)
 
-    def offsets(self, kind: Kind, seed: str, share: Share) -> Iterator[float]:
+    def offsets(self, kind: Kind, seed: str, share: Share) -> Iterator[float]:  # noqa: ARG002
         """This worker's part of the recorded arrivals; neither kind nor seed changes what was recorded."""
         return itertools.islice(self.recorded, share.index, None, share.of)
 

@@ -64,7 +64,7 @@ class LoadCluster:
     """
 
     def __init__(self, client: Any) -> None:
-        from kubernetes.client import BatchV1Api, CoreV1Api
+        from kubernetes.client import BatchV1Api, CoreV1Api  # noqa: PLC0415
 
         self._client = client
         self._core: Any = CoreV1Api(client)
@@ -72,7 +72,7 @@ class LoadCluster:
 
     def create(self, spec: LoadSpec, locustfile: str) -> None:
         """Create the namespace if it is missing, the ConfigMap and the Job; leftovers are replaced."""
-        from kubernetes.client.exceptions import ApiException
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         self._own_namespace(spec)
         self.remove(spec)
@@ -94,7 +94,7 @@ class LoadCluster:
                     time.sleep(0.1)
 
     def _own_namespace(self, spec: LoadSpec) -> None:
-        from kubernetes.client.exceptions import ApiException
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         try:
             found = self._core.read_namespace(spec.namespace)
@@ -111,8 +111,8 @@ class LoadCluster:
 
     def pods(self, spec: LoadSpec) -> dict[str, PodState]:
         """The load's pods by name; the last known ones while the API cannot be asked."""
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         try:
             found = self._core.list_namespaced_pod(
@@ -125,8 +125,8 @@ class LoadCluster:
 
     def over(self, spec: LoadSpec, pod: str) -> bool:
         """Whether the pod's container has ended, or the pod is gone."""
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         try:
             return _state(self._core.read_namespaced_pod(pod, spec.namespace, _request_timeout=10.0)).over
@@ -141,9 +141,9 @@ class LoadCluster:
 
     def terminate(self, pods: Iterable[PodState]) -> None:
         """Send SIGTERM to Locust in each pod. The pod stays, and with it its log."""
-        from kubernetes.client import ApiClient, CoreV1Api
-        from kubernetes.client.exceptions import ApiException
-        from kubernetes.stream import stream
+        from kubernetes.client import ApiClient, CoreV1Api  # noqa: PLC0415
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from kubernetes.stream import stream  # noqa: PLC0415
 
         # The stream module borrows its client for the time of the call: threads that read logs need the other one.
         core: Any = CoreV1Api(ApiClient(configuration=self._client.configuration))
@@ -174,8 +174,8 @@ class LoadCluster:
         self._delete(self._core.delete_namespaced_config_map, spec, grace=0)
 
     def _delete(self, delete: Any, spec: LoadSpec, *, grace: int) -> None:
-        from kubernetes.client import V1DeleteOptions
-        from kubernetes.client.exceptions import ApiException
+        from kubernetes.client import V1DeleteOptions  # noqa: PLC0415
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         options = V1DeleteOptions(grace_period_seconds=grace, propagation_policy="Background")
         try:
@@ -186,7 +186,7 @@ class LoadCluster:
 
     def spec_of(self, name: str, namespace: str) -> str:
         """The load that a Job was made for, as JSON text."""
-        from kubernetes.client.exceptions import ApiException
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         try:
             found = self._batch.read_namespaced_job(name, namespace)
@@ -220,7 +220,7 @@ def _state(pod: Any) -> PodState:
 
 def _message(error: Any) -> str:
     """The server's own words, without the headers that the client prints."""
-    import json
+    import json  # noqa: PLC0415
 
     try:
         return str(json.loads(error.body)["message"])

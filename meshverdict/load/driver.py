@@ -115,7 +115,7 @@ class LoadHandle:
         return self._summary
 
     def _finish(self, *, stopped: bool) -> LoadSummary:
-        import os
+        import os  # noqa: PLC0415
 
         self._stop.set()
         for thread in (self._watcher, *self._followers.values()):
@@ -272,7 +272,7 @@ def attach_load(
 
 
 def _locustfile(spec: LoadSpec) -> str:
-    from meshverdict.model.paths import data_folder
+    from meshverdict.model.paths import data_folder  # noqa: PLC0415
 
     path = Path(spec.locustfile) if spec.locustfile else data_folder("locustfiles") / "app.py"
     try:

@@ -7,6 +7,7 @@ anything again, its own lock, and its own priority; it ends with its parent, how
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -14,10 +15,10 @@ import pickle  # what is read was written by our own fork
 import signal
 import struct
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from meshverdict.load.openloop import OpenLoop, Told
-import contextlib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class EngineProcess:
             (size,) = _HEAD.unpack_from(self._rest)
             if len(self._rest) < _HEAD.size + size:
                 break
-            message = pickle.loads(self._rest[_HEAD.size : _HEAD.size + size])  # see the import
+            message = pickle.loads(self._rest[_HEAD.size : _HEAD.size + size])  # noqa: S301  # see the import
             self._rest = self._rest[_HEAD.size + size :]
             if isinstance(message, Told):
                 told.append(message)
@@ -139,10 +140,8 @@ class _Pipe:
     def __init__(self, end: int) -> None:
         self._end = end
         self._waiting = b""
-        try:
+        with contextlib.suppress(OSError):  # a plain user's limit; the usual size does, too
             fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        except OSError:
-            pass  # a plain user's limit; the usual size does, too
         os.set_blocking(end, False)
 
     def send(self, message: Told | str) -> None:
@@ -159,9 +158,7 @@ class _Pipe:
 
 def _keep_only(wanted: set[int]) -> None:
     """Close the parent's files: a connection of its web page must end when the parent ends it."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in wanted:
-            try:
-                os.close(int(name))
-            except OSError:
-                pass  # the listing's own descriptor
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if number not in wanted:
+            with contextlib.suppress(OSError):  # the listing's own descriptor
+                os.close(number)

@@ -67,8 +67,8 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def lost_errors() -> tuple[type[BaseException], ...]:
     """What a lost connection raises."""
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
+    from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     return OSError, HTTPError, ApiException
 

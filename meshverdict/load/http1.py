@@ -161,7 +161,7 @@ class AnswerReader:
 
     def _take_body(self, data: bytes) -> bool:
         body = self.body
-        assert isinstance(body, bytearray)  # set when the head was read
+        assert isinstance(body, bytearray)  # noqa: S101  # set when the head was read
         if self._mode == "sized":
             body += data[: self._left]
             extra = data[self._left :]

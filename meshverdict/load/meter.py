@@ -180,7 +180,7 @@ def ask_for_fifo() -> bool:
 
 def raise_file_limit(wanted: int) -> int:
     """Allow this process *wanted* open files, or as many as it may have; answers how many."""
-    import resource
+    import resource  # noqa: PLC0415
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:

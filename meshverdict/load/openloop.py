@@ -182,7 +182,7 @@ class OpenLoop:
             self._meter.start(now)
             self._began = now + _LEAD_S
             self._engine.run()
-        except Exception:  # the process' last words; its parent tells them
+        except Exception:  # noqa: BLE001  # the process' last words; its parent tells them
             self.error = traceback.format_exc()
         finally:
             self._meter.stop()
@@ -199,7 +199,7 @@ class OpenLoop:
         if self.duration is not None:
             limit = self.duration
             offsets = itertools.takewhile(lambda offset: offset < limit, offsets)
-        source = random.Random(f"{self._seed}/{stream.name}/tasks/{self._share.index}")
+        source = random.Random(f"{self._seed}/{stream.name}/tasks/{self._share.index}")  # noqa: S311
         bounds = list(itertools.accumulate(job.weight for job in stream.jobs))
         total, jobs, choose = bounds[-1], stream.jobs, source.random
         resting, serve, loop = self._resting, self._serve, self._loop
@@ -216,18 +216,18 @@ class OpenLoop:
 
     def _serve(self, job: Job) -> None:
         """One greenlet's life: a task after the other. One that raises is counted, and spoils no other."""
-        assert self._loop is not None  # it called
+        assert self._loop is not None  # noqa: S101  # it called
         me, rest, resting = greenlet.getcurrent(), self._loop.switch, self._resting
         while True:
             try:
                 job.task(job.user)
-            except Exception as error:  # a locustfile may raise anything
+            except Exception as error:  # noqa: BLE001  # a locustfile may raise anything
                 trace = "".join(traceback.format_tb(sys.exc_info()[2]))
                 self._errors[f"{type(error).__name__}: {error}", trace] += 1
             resting.append(me)
             job = rest()
 
-    def _count(  # called for every request: names cost time
+    def _count(  # noqa: PLR0917  # called for every request: names cost time
         self,
         method: str,
         name: str,

@@ -188,7 +188,7 @@ class Recorder:
             self._second = int(time.time())
 
     def _flush(self, second: int, cpu: float) -> None:
-        assert self._tally is not None  # only called while a closed loop is recorded
+        assert self._tally is not None  # noqa: S101  # only called while a closed loop is recorded
         lines = seconds(self._tally.take(), second, self.share.index)
         done = sum(line.n for line in lines)
         users = int(getattr(self._environment.runner, "user_count", 0))
@@ -245,7 +245,7 @@ def _init(environment: Any, **_: Any) -> None:
     try:
         RECORDER.configure(environment)
     except MeshverdictError as error:
-        log.error("%s", error)
+        log.error("%s", error)  # noqa: TRY400
         raise SystemExit(error.exit_code) from error
     if isinstance(environment.runner, MasterRunner):
         environment.events.worker_report.add_listener(_worker_report)
@@ -254,7 +254,7 @@ def _init(environment: Any, **_: Any) -> None:
 
 
 def _test_start(environment: Any, **_: Any) -> None:
-    global _ARRIVED  # one run after the other in the same web UI
+    global _ARRIVED  # noqa: PLW0603  # one run after the other in the same web UI
     runner, options = environment.runner, environment.parsed_options
     try:
         given = RECORDER.open_header(environment)

@@ -9,18 +9,16 @@ from __future__ import annotations
 import base64
 import json as json_module
 from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import greenlet  # type: ignore[import-untyped]
 
+from meshverdict.load.answer import Answer
 from meshverdict.load.exchange import Exchange
-from meshverdict.load.http1 import build_request, decode_body, parse_headers
-from meshverdict.load.outcomes import of_status
+from meshverdict.load.http1 import build_request, parse_headers
 
 if TYPE_CHECKING:
-    import types
     from collections.abc import Callable, Generator
 
     from meshverdict.load.engine import Engine
@@ -30,108 +28,6 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _MOST_CACHED = 1000
-
-
-class Answer:
-    """An answer, as FastHttpUser's tasks know it; with ``catch_response=True`` also the context to judge it in.
-
-    Attributes:
-        status_code: HTTP status; 0 without an answer.
-        error: What went wrong, in words; empty when an answer came.
-    """
-
-    def __init__(
-        self, session: Session, method: str, name: str, url: str, exchange: Exchange, due: float
-    ) -> None:
-        self._session = session
-        self._exchange = exchange
-        self._verdict: str | bool | None = None
-        self._reported = False
-        self._due = due
-        self.method = method
-        self.name = name
-        self.url = url
-        self.status_code = exchange.status
-        self.error = exchange.problem
-
-    @property
-    def ok(self) -> bool:
-        """Whether an answer with a status below 400 came."""
-        return 0 < self.status_code < 400
-
-    @cached_property
-    def headers(self) -> dict[str, str]:
-        """Header fields, names in lower case."""
-        return parse_headers(self._exchange.head)
-
-    @cached_property
-    def content(self) -> bytes:
-        """The body, decompressed."""
-        body = bytes(self._exchange.body)
-        encoding = self.headers.get("content-encoding", "") if body else ""
-        return decode_body(body, encoding) if encoding else body
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.content.decode("utf-8", errors="replace")
-
-    def json(self) -> Any:
-        """The body as JSON.
-
-        Raises:
-            ValueError: It is none.
-        """
-        return json_module.loads(self.content)
-
-    def success(self) -> None:
-        """Count the request as good, whatever its status."""
-        self._verdict = True
-
-    def failure(self, problem: object) -> None:
-        """Count the request as failed."""
-        self._verdict = str(problem)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: types.TracebackType | None
-    ) -> bool:
-        if error is not None and self._verdict is None:
-            self._verdict = f"{type(error).__name__}: {error}"
-        self.report()
-        # Locust's own ways to say "this request failed" end here; anything else is the task's own error.
-        return kind is not None and kind.__name__ in {"ResponseError", "CatchResponseError"}
-
-    def report(self) -> None:
-        """Count the request, once."""
-        if self._reported:
-            return
-        self._reported = True
-        exchange, verdict = self._exchange, self._verdict
-        latency = exchange.ended - self._due
-        outcome: Outcome
-        if exchange.failure is not None:
-            outcome, problem = exchange.failure, exchange.problem
-        else:
-            outcome, problem = of_status(exchange.status), ""
-            if verdict is True:
-                outcome = "ok"
-            elif isinstance(verdict, str):
-                outcome, problem = ("check" if outcome == "ok" else outcome), verdict
-            if outcome == "ok" and latency > self._session.deadline:
-                outcome, problem = "late", "past the deadline"
-        self._session.count(
-            self.method,
-            self.name,
-            outcome,
-            exchange.status,
-            exchange.ended,
-            latency,
-            len(exchange.body),
-            problem,
-        )
 
 
 class Session:
@@ -177,20 +73,20 @@ class Session:
         self._cache: dict[tuple[str, str], tuple[Pool, bytes]] = {}
         self._auth = _auth_of(base_url)
 
-    def request(
+    def request(  # noqa: PLR0917  # Locust's own signature
         self,
         method: str,
         url: str,
         name: str | None = None,
         data: str | bytes | dict[str, Any] | None = None,
-        catch_response: bool = False,  # Locust's own signature
+        catch_response: bool = False,  # noqa: FBT001, FBT002  # Locust's own signature
         headers: dict[str, str] | None = None,
         auth: tuple[str, str] | None = None,
         json: Any = None,
-        allow_redirects: bool = True,  # the same
+        allow_redirects: bool = True,  # noqa: FBT001, FBT002  # the same
         params: dict[str, Any] | None = None,
         timeout: float | None = None,
-        context: dict[str, Any] | None = None,  # of stock events only
+        context: dict[str, Any] | None = None,  # noqa: ARG002  # of stock events only
     ) -> Answer:
         """Send a request and wait for its answer, as ``FastHttpSession.request`` does.
 
@@ -219,16 +115,17 @@ class Session:
         exchange = self._exchange(method, pool, wire, due, timeout or self._timeout)
         if exchange.status in _REDIRECTS and allow_redirects:
             exchange = self._redirected(method, url, exchange, due, headers, timeout or self._timeout)
-        answer = Answer(self, method, name or self.request_name or url, url, exchange, due)
+        shown = name or self.request_name or url
+        answer = Answer(self, exchange, method=method, name=shown, url=url, due=due)
         if not catch_response:
             answer.report()
         return answer
 
-    def _wire(
+    def _wire(  # noqa: PLR0917  # the request's parts, as they came
         self,
         method: str,
         url: str,
-        plain: bool,
+        plain: bool,  # noqa: FBT001
         data: str | bytes | dict[str, Any] | None,
         headers: dict[str, str] | None,
         auth: tuple[str, str] | None,
@@ -275,11 +172,11 @@ class Session:
         )
         self._engine.submit(exchange)
         parent = current.parent
-        assert parent is not None  # tasks are children of the loop
+        assert parent is not None  # noqa: S101  # tasks are children of the loop
         parent.switch()
         return exchange
 
-    def _redirected(
+    def _redirected(  # noqa: PLR0917  # the same
         self,
         method: str,
         url: str,

@@ -33,7 +33,7 @@ def _add(entry: Any, part: Part, t: int) -> None:
         and entry.last_request_timestamp
         and t > int(entry.last_request_timestamp)
     ):
-        entry._cache_response_times(t - 1)  # charts of the web page are made of this
+        entry._cache_response_times(t - 1)  # noqa: SLF001  # charts of the web page are made of this
     entry.num_requests += n
     entry.num_reqs_per_sec[t] = entry.num_reqs_per_sec.get(t, 0) + n
     entry.last_request_timestamp = float(t)
@@ -51,7 +51,7 @@ def _add(entry: Any, part: Part, t: int) -> None:
 
 
 def _add_failures(stats: Any, own: Any, part: Part, t: int) -> None:
-    from locust.stats import StatsError
+    from locust.stats import StatsError  # noqa: PLC0415
 
     for problem, count in part.problems.items():
         text = f"{part.outcome} ({part.status})" if part.status else part.outcome

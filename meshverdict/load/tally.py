@@ -54,9 +54,9 @@ class Part:
         """Count one request."""
         self.latency.add(microseconds)
         self.total_us += microseconds
-        if microseconds < self.least_us:  # min() would take longer
+        if microseconds < self.least_us:  # noqa: PLR1730  # min() would take longer
             self.least_us = microseconds
-        if microseconds > self.most_us:  # the same
+        if microseconds > self.most_us:  # noqa: PLR1730  # the same
             self.most_us = microseconds
         self.bytes += size
         if self.outcome != GOOD:
@@ -72,7 +72,7 @@ class Tally:
         self._ratio = ratio
         self._parts: dict[tuple[str, str, Outcome, int], Part] = {}
 
-    def add(  # called for every request: names cost time
+    def add(  # noqa: PLR0917  # called for every request: names cost time
         self,
         name: str,
         outcome: Outcome,

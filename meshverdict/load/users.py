@@ -71,7 +71,7 @@ def _nothing() -> None:
 
 
 def _stand_by(user: Any) -> None:
-    user._state = LOCUST_STATE_WAITING  # so that Locust may end it at once
+    user._state = LOCUST_STATE_WAITING  # noqa: SLF001  # so that Locust may end it at once
     while True:
         gevent.sleep(3600)
 
@@ -102,7 +102,7 @@ class Driver:
         options = environment.parsed_options
         self._listeners = [
             listener
-            for listener in environment.events.request._handlers  # there is no other way to ask
+            for listener in environment.events.request._handlers  # noqa: SLF001  # there is no other way to ask
             if getattr(listener, "__module__", "") not in _OWN_LISTENERS
         ]
         self._users = []
@@ -281,7 +281,7 @@ def _init(environment: Any, **_: Any) -> None:
         if is_open(environment) and not any(issubclass(c, OpenUser) for c in environment.user_classes):
             raise UsageError("--rate: the locustfile has no OpenUser whose tasks could be made due")
     except MeshverdictError as error:
-        log.error("%s", error)
+        log.error("%s", error)  # noqa: TRY400
         raise SystemExit(error.exit_code) from error
 
 
@@ -339,7 +339,7 @@ def _finish_workers(runner: Any) -> None:
 def _finish_worker(environment: Any, **_: Any) -> None:
     _finish(environment)
     runner = environment.runner
-    runner._send_stats()  # now, not with the next regular report
+    runner._send_stats()  # noqa: SLF001  # now, not with the next regular report
     runner.send_message(FINISHED, None)
 
 

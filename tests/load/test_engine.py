@@ -300,7 +300,7 @@ def test_more_than_it_may_hold_is_dropped_and_counted():
             fifo=False,
         )
         loop.open()
-        loop._engine._most_in_flight = 30
+        loop._engine.most_in_flight = 30
         told = []
         loop.run(told.append)
     assert total(told, "scheduled") == 100
