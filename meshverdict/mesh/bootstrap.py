@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshverdict.mesh.envoy import Json, address, file_source, http_filter, network_filter
+from meshverdict.mesh.envoy import Json, address, extension, file_source, http_filter, network_filter
 from meshverdict.mesh.files import CLUSTERS, LISTENERS
 from meshverdict.mesh.values import Workload
 
@@ -20,6 +20,8 @@ STATS_PORT: Final = 15090
 DRAIN_SECONDS: Final = 2
 _ADMIN_CLUSTER: Final = "prometheus_stats"
 _ADMIN: Final = "127.0.0.1"
+# Istio checks the length of regular expressions at admission and lets Envoy take what passed.
+_RUNTIME: Final[Json] = {"re2": {"max_program_size": {"error_level": 32768}}}
 
 # Istio's tags: its cluster names have dots, at which Envoy's own patterns would cut them.
 _TAGS: Final = (
@@ -61,15 +63,16 @@ def bootstrap(proxy: Workload, folder: str) -> Json:
             "use_all_default_tags": False,
             "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
         },
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime()}]},
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
+        "overload_manager": {"resource_monitors": [_connections()]},
     }
 
 
-def _runtime() -> Json:
-    return {
-        "overload": {"global_downstream_max_connections": 2147483647},
-        "re2": {"max_program_size": {"error_level": 32768}},
-    }
+def _connections() -> Json:
+    """As many connections as there are files: a limit of the proxy's own would look like the application's."""
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    message = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    return extension(name, message, max_active_downstream_connections=2147483647)
 
 
 def _admin_cluster() -> Json:

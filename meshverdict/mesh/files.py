@@ -50,6 +50,11 @@ class ResourceFile:
     resources: tuple[Json, ...] = field(compare=False, repr=False)
 
     @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
     def text(self) -> str:
         """The content: a discovery response."""
         return json.dumps({"version_info": self.version, "resources": self.resources}, separators=(",", ":"))

@@ -66,8 +66,9 @@ def action(rule: Rule, around: Surroundings) -> Json:
 
 def _route(rule: Rule, around: Surroundings, route: Json) -> Json:
     timeout = durations.envoy(rule.get("timeout") or "0s")
-    # grpc_timeout_header_max is today's name of what Istio writes as max_grpc_timeout.
-    found: Json = {"timeout": timeout, "max_stream_duration": {"grpc_timeout_header_max": timeout}}
+    # Istio writes max_grpc_timeout too, which is deprecated and about gRPC alone; max_stream_duration, its successor,
+    # would switch the timeout itself off.
+    found: Json = {"timeout": timeout}
     policy = retries.of_route(rule.get("retries"), around.variant)
     if policy is not None:
         found["retry_policy"] = policy

@@ -361,7 +361,8 @@ class Runner:
     # ---- expectations, by their names in the cases
 
     def _expect_status(self, value, answers, *_):
-        assert Counter(a.status for a in answers) == Counter({value: len(answers)})
+        seen = Counter(a.status for a in answers)
+        assert seen == Counter({value: len(answers)}), f"{seen} {answers[0].body[:200]}"
 
     def _expect_eventually_within_s(self, *_):
         assert PATIENCE <= 10
@@ -374,6 +375,7 @@ class Runner:
         assert all(value in a.body for a in refused), [a.body for a in refused][:3]
 
     def _expect_grpc_status(self, value, answers, *_):
+        assert all("grpc-status" in a.headers for a in answers), answers[0]
         assert all(STATUS_NAMES[int(a.headers["grpc-status"])] == value for a in answers)
 
     def _expect_upstream_sees_header(self, value, answers, *_):

@@ -337,7 +337,6 @@ def _route(route):
         found["weighted"] = [
             {"cluster": c["name"], "weight": c["weight"]} for c in action["weighted_clusters"]["clusters"]
         ]
-    found["grpc_limit"] = action["max_stream_duration"]["grpc_timeout_header_max"]
     found["retry_policy"] = _retry(action.get("retry_policy"))
     return found
 
@@ -473,11 +472,9 @@ def _renew_routes(value, tags):
     if "vhost-domains" in tags and "domains" in value:
         value["domains"] = [d for d in value["domains"] if d == "*" or ":" not in d]
     if "cluster" in value or "weighted" in value:
-        limit = value.pop("max_grpc_timeout", None)
-        duration = value.pop("max_stream_duration", None)
-        if limit is not None or duration is not None:
-            value["grpc_limit"] = limit or duration["grpc_timeout_header_max"]
-        value.pop("total_weight", None)
+        # About gRPC deadlines alone, and the one is deprecated in Envoy.
+        for key in ("max_grpc_timeout", "max_stream_duration", "total_weight"):
+            value.pop(key, None)
     if "principal_name" in value:
         value["principal_name"] = {"safe_regex": {"regex": value["principal_name"]["safe_regex"]["regex"]}}
     if "exact_match" in value:

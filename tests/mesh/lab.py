@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,15 +28,25 @@ from meshverdict.mesh.files import ResourceFile, replacement
 from meshverdict.mesh.identity import certificates
 from meshverdict.mesh.sidecar import Translation, translate
 from meshverdict.mesh.values import Mesh, Workload
-from meshverdict.runtime import linux
+from meshverdict.runtime import dns_wire, linux
 from meshverdict.runtime.nftables import Nftables
 
 from .authority import Authority
 from .real_envoy import binary
 
-HTTP_PORTS = (8000, 8080, 8085, 18080, 18085)
+HTTP_PORTS = (80, 8000, 8080, 8085, 18080, 18085)
 TCP_PORTS = (7070, 9000, 9001, 9002)
 ENVOY_UID = 1337
+# A mount namespace in which the file named next is /etc/resolv.conf; then the command after it.
+_OWN_RESOLVER = (
+    "unshare",
+    "--mount",
+    "--propagation=private",
+    "sh",
+    "-c",
+    'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"',
+    "sh",
+)
 
 
 def new_namespace() -> int:
@@ -126,6 +137,27 @@ class Slot:
         return answer.body if answer.status == 200 else ""
 
 
+class Names(asyncio.DatagramProtocol):
+    """A pod's DNS: the names of the pods' Services, for hosts that Envoy itself has to look up."""
+
+    def __init__(self, slots: list[Slot]) -> None:
+        self._slots = slots
+
+    def connection_made(self, transport) -> None:
+        """Keep the way back."""
+        self._transport = transport
+
+    def datagram_received(self, data, address) -> None:
+        """Answer with the address of the pod of this name, or that there is none."""
+        query = dns_wire.parse_query(data)
+        label = query.name.partition(".")[0]
+        found = [s.ip for s in self._slots if s.workload and s.workload.name == label]
+        code = dns_wire.NOERROR if found else dns_wire.NXDOMAIN
+        wanted = found if query.kind == dns_wire.A else []
+        records = [dns_wire.record(dns_wire.A, 5, dns_wire.address(ip)) for ip in wanted]
+        self._transport.sendto(dns_wire.response(query, code, records, [], query.udp_limit), address)
+
+
 class Applications:
     """Every pod's application: HTTP ports echo what they saw as JSON, TCP ports name the pod."""
 
@@ -133,6 +165,7 @@ class Applications:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        self._servers = []
         for slot in slots:
             for port in (*HTTP_PORTS, *TCP_PORTS):
                 sock = linux.socket_in(slot.fd, socket.AF_INET, socket.SOCK_STREAM)
@@ -140,12 +173,20 @@ class Applications:
                 sock.bind(("0.0.0.0", port))
                 handler = self._tcp(slot) if port in TCP_PORTS else self._http(slot)
                 start = asyncio.start_server(handler, sock=sock)
-                asyncio.run_coroutine_threadsafe(start, self._loop).result()
+                self._servers.append(asyncio.run_coroutine_threadsafe(start, self._loop).result())
+
+            names = linux.socket_in(slot.fd, socket.AF_INET, socket.SOCK_DGRAM)
+            names.bind(("127.0.0.1", 53))
+            endpoint = self._loop.create_datagram_endpoint(lambda: Names(slots), sock=names)
+            transport, _ = asyncio.run_coroutine_threadsafe(endpoint, self._loop).result()
+            self._servers.append(transport)
 
     def close(self) -> None:
         """Give everything back."""
 
         async def cancel():
+            for server in self._servers:
+                server.close()
             tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()
@@ -159,11 +200,13 @@ class Applications:
     @staticmethod
     def _tcp(slot):
         async def handle(reader, writer):
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await reader.readline()
-                writer.write(f"{slot.workload.name if slot.workload else slot.ip}\n".encode())
-                await writer.drain()
-            writer.close()
+            try:
+                with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                    await reader.readline()
+                    writer.write(f"{slot.workload.name if slot.workload else slot.ip}\n".encode())
+                    await writer.drain()
+            finally:
+                writer.close()
 
         return handle
 
@@ -199,10 +242,13 @@ class Applications:
 class Lab:
     """Slots for pods, the network between them, and the sidecars of one snapshot of the mesh."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, size: int) -> None:
+        # Not pytest's own folder: Envoy runs as another user and has to reach it.
+        self._folder = tempfile.TemporaryDirectory(prefix="mesh-")
+        folder = Path(self._folder.name)
+        folder.chmod(0o755)
         self._authority = Authority()
         self._bridge = new_namespace()
-        folder.chmod(0o755)
         self.slots: list[Slot] = []
         for number in range(1, size + 1):
             own = folder / f"pod-{number}"
@@ -240,6 +286,7 @@ class Lab:
         """Give everything back."""
         self.stop()
         self._applications.close()
+        self._folder.cleanup()
         for fd in (self._bridge, *(slot.fd for slot in self.slots)):
             os.close(fd)
 
@@ -269,12 +316,16 @@ class Lab:
             _put(file)
         config = slot.folder / "bootstrap.json"
         config.write_text(json.dumps(bootstrap(workload, folder)))
+        resolver = slot.folder / "resolv.conf"
+        resolver.write_text("nameserver 127.0.0.1\n")
         log = (slot.folder / "envoy.log").open("wb")
         with log:
             slot.envoy = subprocess.Popen(
                 [
                     "nsenter",
                     f"--net=/proc/{os.getpid()}/fd/{slot.fd}",
+                    *_OWN_RESOLVER,
+                    str(resolver),
                     "setpriv",
                     f"--reuid={ENVOY_UID}",
                     f"--regid={ENVOY_UID}",

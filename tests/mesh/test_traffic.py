@@ -28,12 +28,8 @@ UNSUPPORTED = {
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    found = Lab(tmp_path_factory.mktemp("mesh"), cases.SLOTS)
-    # Envoy runs as another user and has to reach its files.
-    for folder in list(found.slots[0].folder.parents)[:-1]:
-        if folder.owner() == "root" and folder.name.startswith("pytest-"):
-            folder.chmod(0o755)
+def lab():
+    found = Lab(cases.SLOTS)
     yield found
     found.close()
 
