@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from meshverdict.load.outcomes import judge
 from meshverdict.load.share import Share
 from meshverdict.load.tally import Tally, seconds
 from meshverdict.load.writer import Discard, Target, open_writer
-from meshverdict.model.errors import MeshverdictError
+from meshverdict.model.errors import MeshverdictError, UsageError
 from meshverdict.model.histogram import FINE
 from meshverdict.model.record import CLOSED, GeneratorSecond, Header, Line
 from meshverdict.model.record_reader import RecordReader
@@ -66,6 +67,7 @@ class Recorder:
         target: Where lines go.
         share: Which worker of how many this process is.
         crashed: Set when the generator broke down.
+        spare: Whether this process is a worker without a part in the run.
         open_header: What the header says of an open loop; answers None for a closed one.
     """
 
@@ -73,6 +75,7 @@ class Recorder:
         self.target: Target = Discard()
         self.share = Share()
         self.crashed = False
+        self.spare = False
         self.open_header: Callable[[Any], dict[str, Any] | None] = lambda _environment: None
         self._began: float | None = None
         self._tally: Tally | None = None
@@ -109,7 +112,7 @@ class Recorder:
             "seed": None,
             "arrivals": CLOSED,
             "rate": None,
-            "deadline_ms": options.deadline,
+            "deadline_ms": deadline_of(options),
             "workers": int(environment.runner.worker_count) if master else self.share.of,
             "locustfile": str(options.locustfile),
             "host": str(environment.host or next((c.host for c in environment.user_classes if c.host), "")),
@@ -152,7 +155,7 @@ class Recorder:
     def begin_closed(self, environment: Any) -> None:
         """Start to record users that wait for answers."""
         self._tally = Tally()
-        self._deadline_ms = environment.parsed_options.deadline
+        self._deadline_ms = deadline_of(environment.parsed_options)
         self.begin(self.header(environment))
         self._flusher = gevent.spawn(self._flush_each_second)
 
@@ -207,6 +210,23 @@ class Recorder:
         self.write([*lines, generator])
 
 
+def deadline_of(options: Any) -> float | None:
+    """The deadline in milliseconds; the web page's field brings text.
+
+    Raises:
+        UsageError: It is no time.
+    """
+    if options.deadline in {None, ""}:
+        return None
+    try:
+        deadline = float(options.deadline)
+    except ValueError:
+        deadline = math.nan
+    if not (math.isfinite(deadline) and deadline > 0):
+        raise UsageError(f"--deadline {options.deadline}: milliseconds above 0")
+    return deadline
+
+
 def refuse(environment: Any, error: MeshverdictError) -> None:
     """A run that cannot go on: end it, with the reason in the log and in the exit code."""
     log.error("%s", error)
@@ -243,6 +263,7 @@ def _options(parser: Any) -> None:
 
 def _init(environment: Any, **_: Any) -> None:
     try:
+        deadline_of(environment.parsed_options)
         RECORDER.configure(environment)
     except MeshverdictError as error:
         log.error("%s", error)  # noqa: TRY400
@@ -257,13 +278,20 @@ def _test_start(environment: Any, **_: Any) -> None:
     global _ARRIVED  # noqa: PLW0603  # one run after the other in the same web UI
     runner, options = environment.runner, environment.parsed_options
     try:
+        deadline_of(options)
         given = RECORDER.open_header(environment)
     except MeshverdictError as error:
         refuse(environment, error)
         return
     if isinstance(runner, WorkerRunner):
-        shares = options.meshverdict_shares
-        RECORDER.share = Share(shares.get(runner.client_id, 0), len(shares))
+        shares = getattr(options, "meshverdict_shares", {})
+        RECORDER.spare = runner.client_id not in shares
+        if RECORDER.spare:
+            log.warning(
+                "this worker came too late to share the load that is running; it waits for the next run"
+            )
+            return
+        RECORDER.share = Share(shares[runner.client_id], len(shares))
         RECORDER.target = Relay() if options.record else Discard()
     elif isinstance(runner, MasterRunner):
         ready = runner.clients.ready + runner.clients.running + runner.clients.spawning

@@ -31,7 +31,7 @@ from meshverdict.load.arrivals import HELP, KINDS, constant, parse_rate
 from meshverdict.load.engine_process import EngineProcess
 from meshverdict.load.errors import LoadError
 from meshverdict.load.openloop import Job, OpenLoop, Stream, Told
-from meshverdict.load.recorder import RECORDER, refuse
+from meshverdict.load.recorder import RECORDER, deadline_of, refuse
 from meshverdict.load.stats import merge_errors, merge_parts
 from meshverdict.load.target import NO_TARGET
 from meshverdict.model.errors import EXIT_USAGE, MeshverdictError, UsageError
@@ -114,7 +114,7 @@ class Driver:
             seed=options.seed,
             share=RECORDER.share,
             duration=float(run_time) if run_time else None,
-            deadline=float("inf") if options.deadline is None else options.deadline / 1e3,
+            deadline=(deadline_of(options) or float("inf")) / 1e3,
             samples=bool(self._listeners),
             fifo=os.environ.get(PRIORITY_VARIABLE) != "normal",
             epoll=get_original("select", "epoll"),
@@ -296,7 +296,7 @@ def _need_a_host(environment: Any) -> None:
 
 
 def _test_start(environment: Any, **_: Any) -> None:
-    if not is_open(environment) or isinstance(environment.runner, MasterRunner):
+    if not is_open(environment) or isinstance(environment.runner, MasterRunner) or RECORDER.spare:
         return
     try:
         DRIVER.start(environment)
