@@ -49,8 +49,8 @@ NotReady = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def bare_meta(meta: Manifest) -> Manifest:
-    """Metadata without what only the server sets."""
-    return {key: value for key, value in meta.items() if key not in _SYSTEM}
+    """Metadata without what only the server sets, and without what is empty."""
+    return {key: value for key, value in meta.items() if key not in _SYSTEM and value not in ({}, [], None)}
 
 
 def has_generation(kind: Kind) -> bool:

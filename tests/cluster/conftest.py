@@ -47,24 +47,30 @@ class LocalExec:
 
     @property
     def stdin(self) -> Any:
+        """Where the command reads."""
         return self.process.stdin
 
     @property
     def stdout(self) -> Any:
+        """What it writes."""
         return self.process.stdout
 
     @property
     def stderr(self) -> Any:
+        """What it complains."""
         return self.process.stderr
 
     async def wait(self) -> int:
+        """The exit status."""
         status = await self.process.wait()
         return 128 - status if status < 0 else status
 
     def resize(self, height: int, width: int) -> None:
+        """Nothing to do: no terminal."""
         del height, width
 
     async def close(self) -> None:
+        """End it."""
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
@@ -77,6 +83,7 @@ class LocalBackend:
     lines: list[bytes] = field(default_factory=lambda: [b"one\n", b"two\n", b"three\n"])
 
     async def logs(self, pod: Any, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """The lines."""
         del pod, container
         if options.previous:
             raise BackendError("previous terminated container not found")
@@ -87,6 +94,7 @@ class LocalBackend:
     async def exec(
         self, pod: Any, container: str, command: Sequence[str], *, stdin: bool, tty: bool
     ) -> LocalExec:
+        """Start it."""
         del pod, container, tty
         try:
             process = await asyncio.create_subprocess_exec(
@@ -100,6 +108,7 @@ class LocalBackend:
         return LocalExec(process)
 
     async def dial(self, pod: Any, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect."""
         del pod
         return await asyncio.open_connection("127.0.0.1", port)
 
@@ -249,7 +258,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
 @pytest.fixture
 def new_api(tmp_path: Path) -> Any:
-    """Makes further servers: ``async with new_api() as server``."""
+    """Further servers, for ``async with``."""
     count = 0
 
     def make() -> contextlib.AbstractAsyncContextManager[Api]:
@@ -268,6 +277,7 @@ class StandInKubelet:
         self._end = objects.store.subscribe(self._see)
 
     def stop(self) -> None:
+        """End."""
         self._end()
 
     def _see(self, event: Event) -> None:

@@ -34,7 +34,9 @@ def set_up(api: Any, text: str) -> None:
 
     def pod(name: str, *containers: str) -> None:
         spec = {"containers": [{"name": c, "image": "x"} for c in containers]}
-        objects.create("pods", {"metadata": {"name": name, "namespace": "default"}, "spec": spec}, manager="t")
+        objects.create(
+            "pods", {"metadata": {"name": name, "namespace": "default"}, "spec": spec}, manager="t"
+        )
         api.run_pod("default", name)
 
     match text:
@@ -101,7 +103,9 @@ def judge(case: dict[str, Any], status: int, answer: Any) -> list[str]:
             wrong.append(f"message {message[:300]!r}")
         elif wanted and "<" not in wanted and message != wanted:
             wrong.append(f"exact message {message[:400]!r}, not {wanted[:400]!r}")
-    causes = [(c["reason"], c["field"]) for c in (given.get("details") or {}).get("causes", [])] if failed else []
+    causes = (
+        [(c["reason"], c["field"]) for c in (given.get("details") or {}).get("causes", [])] if failed else []
+    )
     if causes != [(c["reason"], c["field"]) for c in measured.get("causes", [])]:
         wrong.append(f"causes {causes}")
     return wrong
@@ -127,7 +131,7 @@ async def test_open_cases(new_api, yardsticks):
         if found := judge(case, status, answer):
             wrong[case["id"]] = found
     right = len(cases) - len(wrong)
-    print(f"bad manifests: {right} of {len(cases)} right")
+    print(f"bad manifests: {right} of {len(cases)} right")  # noqa: T201 - the count is the result
     for name, found in wrong.items():
-        print(name, *found, sep="\n    ")
+        print(name, *found, sep="\n    ")  # noqa: T201 - the count is the result
     assert {name: found for name, found in wrong.items() if name not in KNOWN} == {}

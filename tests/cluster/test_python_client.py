@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 
 import kubernetes
 import pytest
 from kubernetes.stream import portforward, stream
+
+# The client leaves its own sockets for the garbage collector, which complains about them at any later moment.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 
 def in_thread(function, *arguments, **named):
@@ -23,6 +30,7 @@ def client(api):
     with kubernetes.client.ApiClient(configuration) as made:
         yield made
         made.rest_client.pool_manager.clear()
+    gc.collect()
 
 
 async def test_objects(api, client):
@@ -66,8 +74,11 @@ async def test_watch(api, client):
 
 
 async def test_streams(api, client):
-    """exec and port-forward over the client's channel websockets."""
-    pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    """Exec and port-forward over the client's channel websockets."""
+    pod = {
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "x"}]},
+    }
     api.objects.create("pods", pod, manager="test")
     api.run_pod("default", "p")
     core = kubernetes.client.CoreV1Api(client)
@@ -81,6 +92,7 @@ async def test_streams(api, client):
         writer.write(b"pong:" + await reader.readline())
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -97,3 +109,5 @@ async def test_streams(api, client):
     assert await in_thread(talk) == b"pong:ping\n"
     server.close()
     await server.wait_closed()
+    await asyncio.sleep(0.2)
+    gc.collect()

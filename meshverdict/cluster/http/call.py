@@ -25,6 +25,7 @@ from meshverdict.cluster.http.answers import JSON_TYPE, PROTOBUF_TYPE, YAML_TYPE
 from meshverdict.cluster.http.route import Route
 from meshverdict.cluster.kinds import Kind
 from meshverdict.cluster.objects import Objects, Write
+from meshverdict.cluster.protobuf import ProtobufError, parse_protobuf
 from meshverdict.cluster.schema import Node, definitions
 from meshverdict.cluster.store import Manifest
 
@@ -289,6 +290,10 @@ def parse_body(body: bytes, media: str, kind_name: str) -> Any:
             return parse_json(body)
         if media in {YAML_TYPE, "application/x-yaml", "text/yaml"}:
             return parse_yaml(body)
+        if media == PROTOBUF_TYPE:
+            return parse_protobuf(body)
+    except ProtobufError as error:
+        raise ApiError(415, "UnsupportedMediaType", f"{unread}: {error}") from None
     except SyntaxProblem as problem:
         prefix = "" if "yaml" in media else "couldn't get version/kind; json parse error: "
         raise bad_request(f"{unread}: {prefix}{problem} ({summarize(body)})") from None

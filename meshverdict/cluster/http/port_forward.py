@@ -103,9 +103,9 @@ class _Channels:
                 while data := await reader.read(_CHUNK):
                     await self._socket.send_bytes(bytes([channel]) + data)
         finally:
+            writer.close()  # first of all: a second cancellation must not leave it open
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            writer.close()
         if len(self._ports) == 1:
             await self._socket.close()
 
@@ -212,9 +212,9 @@ class _Tunnel:
                 await send(spdy.data(pair.data, b"", end=True))
                 await send(spdy.data(pair.error, b"", end=True))
         finally:
+            writer.close()  # first of all: a second cancellation must not leave it open
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            writer.close()
             self._forget(key, pair)
 
     def _forget(self, key: str, pair: _Pair) -> None:
