@@ -35,9 +35,13 @@ def check(manifest: Manifest) -> None:
     """
     kind = manifest.get("kind") or ""
     if kind not in SHAPES:
-        raise UnsupportedError("kind", f"{kind} is not enforced by the embedded lab; these are: {', '.join(SHAPES)}")
+        raise UnsupportedError(
+            "kind", f"{kind} is not enforced by the embedded lab; these are: {', '.join(SHAPES)}"
+        )
     # A field that is refused is refused whatever is inside: its content may be wrong only by our smaller schema.
-    refused = next((f for f in findings(manifest.get("spec") or {}, SHAPES[kind], "spec") if f.kind == "refused"), None)
+    refused = next(
+        (f for f in findings(manifest.get("spec") or {}, SHAPES[kind], "spec") if f.kind == "refused"), None
+    )
     try:
         validation.validate(manifest)
     except InvalidResourceError as error:
@@ -60,7 +64,9 @@ def _supported(kind: str, spec: Mapping[str, Any]) -> None:
     if kind == "VirtualService":
         for number, name in enumerate(spec.get("gateways") or ()):
             if name != "mesh":
-                raise UnsupportedError(f"spec.gateways[{number}]", "the lab has no gateways: remove it, or write mesh")
+                raise UnsupportedError(
+                    f"spec.gateways[{number}]", "the lab has no gateways: remove it, or write mesh"
+                )
     if kind == "DestinationRule":
         _known_tls_modes(spec)
     if kind == "AuthorizationPolicy":
@@ -117,7 +123,9 @@ def check_identities(manifest: Manifest, mesh: Mesh) -> None:
     path = _identity_path(manifest.get("spec") or {})
     if path is None:
         return
-    rule = Resource("AuthorizationPolicy", meta.get("namespace") or "default", meta["name"], manifest.get("spec") or {})
+    rule = Resource(
+        "AuthorizationPolicy", meta.get("namespace") or "default", meta["name"], manifest.get("spec") or {}
+    )
     for workload in mesh.workloads:
         in_reach = rule.namespace in {workload.namespace, mesh.settings.root_namespace}
         if in_reach and rule.selects(workload.labels):

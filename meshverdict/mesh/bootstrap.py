@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshverdict.mesh.envoy import Json, address, extension, file_source, http_filter, network_filter
+from meshverdict.mesh.envoy import (
+    ANY_ADDRESS,
+    Json,
+    address,
+    extension,
+    file_source,
+    http_filter,
+    network_filter,
+)
 from meshverdict.mesh.files import CLUSTERS, LISTENERS
 from meshverdict.mesh.values import Workload
 
@@ -29,7 +37,10 @@ _TAGS: Final = (
     ("tcp_prefix", r"^tcp\.((.*?)\.)\w+?$"),
     ("response_code", r"(response_code=\.=(.+?);\.;)|_rq(_(\.d{3}))$"),
     ("response_code_class", r"_rq((_(\dxx)))$"),
-    ("http_conn_manager_listener_prefix", r"^listener(?=\.).*?\.http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
+    (
+        "http_conn_manager_listener_prefix",
+        r"^listener(?=\.).*?\.http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)",
+    ),
     ("http_conn_manager_prefix", r"^http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
     ("listener_address", r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"),
 )
@@ -98,7 +109,7 @@ def _listener(name: str, port: int, path: str, admin_path: str) -> Json:
     )
     return {
         "name": name,
-        "address": address("0.0.0.0", port),
+        "address": address(ANY_ADDRESS, port),
         "ignore_global_conn_limit": True,
         "filter_chains": [{"filters": [manager]}],
     }

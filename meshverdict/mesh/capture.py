@@ -76,8 +76,14 @@ def _outgoing(capture: Capture) -> list[str]:
     ]
     if capture.inbound:
         # A pod that calls its own Service comes back in as any client does.
-        rules.append(f'oifname "lo" ip daddr != 127.0.0.1 {user} meta l4proto tcp redirect to :{inbound.PORT}')
-    rules += [f'oifname "lo" meta skuid != {int(capture.uid)} return', f"{user} return", "ip daddr 127.0.0.0/8 return"]
+        rules.append(
+            f'oifname "lo" ip daddr != 127.0.0.1 {user} meta l4proto tcp redirect to :{inbound.PORT}'
+        )
+    rules += [
+        f'oifname "lo" meta skuid != {int(capture.uid)} return',
+        f"{user} return",
+        "ip daddr 127.0.0.0/8 return",
+    ]
     if not capture.outbound:
         return rules
     if capture.excluded_outbound_ports:
@@ -100,4 +106,6 @@ def _ports(numbers: Iterable[int]) -> list[str]:
 
 def _networks(texts: Iterable[str]) -> list[str]:
     """Networks without overlaps, which a set of nftables would refuse."""
-    return [str(n) for n in ipaddress.collapse_addresses(ipaddress.IPv4Network(t, strict=False) for t in texts)]
+    return [
+        str(n) for n in ipaddress.collapse_addresses(ipaddress.IPv4Network(t, strict=False) for t in texts)
+    ]

@@ -68,7 +68,9 @@ def _parts(policy: Spec, found: Complaints) -> None:
 
 
 def _outlier(rule: Spec, found: Complaints) -> None:
-    if (rule.get("consecutiveLocalOriginFailures") or 0) > 0 and not rule.get("splitExternalLocalOriginErrors"):
+    if (rule.get("consecutiveLocalOriginFailures") or 0) > 0 and not rule.get(
+        "splitExternalLocalOriginErrors"
+    ):
         found.wrong(
             "outlier detection consecutive local origin failures is specified, "
             "but split external local origin errors is set to false"
@@ -109,7 +111,9 @@ def _hash(rule: Spec, found: Complaints) -> None:
     cookie = rule.get("httpCookie")
     if cookie is not None and not cookie.get("name"):
         found.wrong("name required for HttpCookie")
-    keys = [k for k in ("httpHeaderName", "httpQueryParameterName", "httpCookie", "useSourceIp") if rule.get(k)]
+    keys = [
+        k for k in ("httpHeaderName", "httpQueryParameterName", "httpCookie", "useSourceIp") if rule.get(k)
+    ]
     if len(keys) > 1:
         found.wrong(f"only one of {' or '.join(keys)} can be specified")
     if rule.get("minimumRingSize"):
@@ -179,7 +183,9 @@ def _places(places: Sequence[str], found: Complaints) -> None:
     seen: list[list[str]] = []
     for place in places:
         if place.count("*") > 1 or ("*" in place and not place.endswith("*")):
-            return found.wrong(f"locality {place} wildcard '*' number can not exceed 1 and must be in the end")
+            return found.wrong(
+                f"locality {place} wildcard '*' number can not exceed 1 and must be in the end"
+            )
         parts = place.split("/", 2)
         if not all(parts):
             return found.wrong(f"locality {place} must not contain empty region/zone/subzone info")

@@ -9,7 +9,9 @@ from meshverdict.mesh.envoy import CONNECTION_MANAGER, TYPE_URL
 from meshverdict.mesh.rulebook import Complaints, Spec
 from meshverdict.model.errors import UnsupportedError
 
-_LISTENERS: Final = frozenset({"LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER"})
+_LISTENERS: Final = frozenset(
+    {"LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER"}
+)
 _ROUTES: Final = frozenset({"ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE"})
 _MATCHES: Final = ("listener", "routeConfiguration", "cluster")
 # Packages of the messages that an Envoy knows; whether it has the very message is for Envoy to say.
@@ -19,7 +21,9 @@ _WARNING: Final = (
     "and exercise extreme caution, especially around upgrades."
 )
 
-_LIST: Final = frozenset({"MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE"})
+_LIST: Final = frozenset(
+    {"MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE"}
+)
 _WHOLE: Final = frozenset({"MERGE", "ADD", "REMOVE"})
 ENFORCED: Final[Mapping[str, frozenset[str]]] = {
     "LISTENER": _WHOLE,

@@ -12,12 +12,29 @@ from meshverdict.mesh.route_action import GRPC_STATUS
 from meshverdict.mesh.rulebook import LABEL, Complaints, Spec
 
 _RETRY_ON: Final = frozenset(
-    "5xx gateway-error reset reset-before-request connect-failure retriable-4xx refused-stream "
-    "retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure cancelled "
-    "deadline-exceeded internal resource-exhausted unavailable".split()
+    [
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "envoy-ratelimited",
+        "http3-post-connect-failure",
+        "cancelled",
+        "deadline-exceeded",
+        "internal",
+        "resource-exhausted",
+        "unavailable",
+    ]
 )
 _STATUSES: Final = frozenset(status.value for status in http.HTTPStatus)
-_CORS_METHODS: Final = frozenset("GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH *".split())
+_CORS_METHODS: Final = frozenset(
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*"]
+)
 
 
 def virtual_service(spec: Spec, namespace: str) -> Complaints:
@@ -124,8 +141,10 @@ def _headers(headers: Spec, found: Complaints) -> None:
         rule = headers.get(side) or {}
         names = [*(rule.get("set") or {}), *(rule.get("add") or {}), *(rule.get("remove") or ())]
         for name in names:
-            authority = side == "request" and name.lower() in {":authority", "host"} and name not in (
-                rule.get("remove") or ()
+            authority = (
+                side == "request"
+                and name.lower() in {":authority", "host"}
+                and name not in (rule.get("remove") or ())
             )
             if not name:
                 found.wrong("header name cannot be empty")
@@ -216,7 +235,9 @@ def _retries(rule: Spec, found: Complaints) -> None:
     attempts = rule.get("attempts") or 0
     if attempts < 0:
         found.wrong("attempts cannot be negative")
-    if attempts == 0 and any(field in rule for field in ("perTryTimeout", "retryOn", "retryRemoteLocalities")):
+    if attempts == 0 and any(
+        field in rule for field in ("perTryTimeout", "retryOn", "retryRemoteLocalities")
+    ):
         found.wrong("http retry policy configured when attempts are set to 0 (disabled)")
     for word in (rule.get("retryOn") or "").split(",") if rule.get("retryOn") else ():
         code = int(word) if word.isdigit() else 0

@@ -8,11 +8,26 @@ from typing import Any, Final
 
 from meshverdict.mesh.rulebook import Complaints, Spec
 
-_SOURCES: Final = ("principals", "requestPrincipals", "namespaces", "serviceAccounts", "ipBlocks", "remoteIpBlocks")
+_SOURCES: Final = (
+    "principals",
+    "requestPrincipals",
+    "namespaces",
+    "serviceAccounts",
+    "ipBlocks",
+    "remoteIpBlocks",
+)
 _OPERATIONS: Final = ("ports", "methods", "paths", "hosts")
 _KEYS: Final = frozenset(
-    "source.ip remote.ip source.namespace source.principal source.serviceAccount destination.ip destination.port "
-    "connection.sni".split()
+    [
+        "source.ip",
+        "remote.ip",
+        "source.namespace",
+        "source.principal",
+        "source.serviceAccount",
+        "destination.ip",
+        "destination.port",
+        "connection.sni",
+    ]
 )
 _PREFIXES: Final = ("request.headers[", "request.auth.", "experimental.")
 _TEMPLATES: Final = ("{*}", "{**}")
@@ -34,7 +49,9 @@ def authorization_policy(spec: Spec, namespace: str) -> Complaints:
     _selector(spec, found)
     action, rules = spec.get("action") or "ALLOW", spec.get("rules")
     if action in {"CUSTOM", "DENY"} and rules is None:
-        found.wrong(f"{action} action without `rules` is meaningless as it will never be triggered, {_ADVICE}")
+        found.wrong(
+            f"{action} action without `rules` is meaningless as it will never be triggered, {_ADVICE}"
+        )
     if action == "CUSTOM" and rules is not None and not (spec.get("provider") or {}).get("name"):
         found.wrong("`provider.name` must not be empty")
     if spec.get("provider") is not None and action != "CUSTOM":

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshverdict.mesh import tls, traffic_policy
-from meshverdict.mesh.endpoints import assignment
+from meshverdict.mesh.endpoints import Target, assignment
 from meshverdict.mesh.envoy import CLUSTER, HTTP_OPTIONS, Json, file_source, typed
 from meshverdict.mesh.files import endpoint_file
 from meshverdict.mesh.identity import server_identities
-from meshverdict.mesh.lookup import DestinationPolicy, destination_policy, namespace_mtls_mode
+from meshverdict.mesh.lookup import destination_policy, namespace_mtls_mode
 from meshverdict.mesh.names import (
     BLACK_HOLE,
     INBOUND_PASSTHROUGH,
     PASSTHROUGH,
     inbound_cluster,
-    outbound_cluster,
     sni,
 )
 from meshverdict.mesh.values import Mesh, Port, Service, Workload
@@ -47,25 +46,16 @@ def outbound(mesh: Mesh, proxy: Workload, folder: str) -> Iterator[OutboundClust
         rules = destination_policy(mesh, proxy.namespace, service.host)
         for port in service.ports:
             for subset in (None, *rules.subsets):
-                yield _outbound(mesh, proxy, service, port, subset, rules, folder)
+                policy = rules.policy(port, (subset or {}).get("name") or "")
+                yield _outbound(mesh, proxy, Target(service, port, subset, policy), folder)
 
 
-def _outbound(
-    mesh: Mesh,
-    proxy: Workload,
-    service: Service,
-    port: Port,
-    subset: Mapping[str, Any] | None,
-    rules: DestinationPolicy,
-    folder: str,
-) -> OutboundCluster:
-    chosen = (subset or {}).get("name") or ""
-    policy = rules.policy(port, chosen)
-    name = outbound_cluster(port.number, service.host, chosen)
-    cluster = typed(CLUSTER, name=name, **traffic_policy.connections(policy))
+def _outbound(mesh: Mesh, proxy: Workload, target: Target, folder: str) -> OutboundCluster:
+    service, port, policy = target.service, target.port, target.policy
+    cluster = typed(CLUSTER, name=target.name, **traffic_policy.connections(policy))
     cluster |= traffic_policy.http_options(policy, port) | traffic_policy.outlier(policy)
     cluster |= traffic_policy.balancing(policy)
-    cluster["metadata"] = {"filter_metadata": {"istio": _metadata(service, port, chosen)}}
+    cluster["metadata"] = {"filter_metadata": {"istio": _metadata(target)}}
     found: Json | None = None
     own_address = (service.headless and not port.is_http) or traffic_policy.passthrough(policy)
     if own_address:
@@ -73,16 +63,17 @@ def _outbound(
         cluster.pop("ring_hash_lb_config", None)
         cluster.pop("maglev_lb_config", None)
     else:
-        found = assignment(mesh, proxy, service, port, subset, policy, name)
-        cluster |= _discovery(service, found, name, folder)
-    cluster |= _transport(mesh, service, port, chosen, policy, folder, own_address=own_address)
+        found = assignment(mesh, proxy, target)
+        cluster |= _discovery(service, found, target.name, folder)
+    cluster |= _transport(mesh, target, folder, own_address=own_address)
     return OutboundCluster(cluster, None if "load_assignment" in cluster else found)
 
 
-def _metadata(service: Service, port: Port, subset: str) -> Json:
+def _metadata(target: Target) -> Json:
+    service, subset = target.service, target.subset_name
     described: Json = {
         "services": [{"host": service.host, "namespace": service.namespace, "name": service.name}],
-        "default_original_port": port.number,
+        "default_original_port": target.port.number,
     }
     return described | ({"subset": subset} if subset else {})
 
@@ -101,21 +92,12 @@ def _discovery(service: Service, found: Json, name: str, folder: str) -> Json:
     return {"type": "EDS", "eds_cluster_config": source}
 
 
-def _transport(
-    mesh: Mesh,
-    service: Service,
-    port: Port,
-    subset: str,
-    policy: Mapping[str, Any],
-    folder: str,
-    *,
-    own_address: bool,
-) -> Json:
+def _transport(mesh: Mesh, target: Target, folder: str, *, own_address: bool) -> Json:
     """Auto mTLS, unless a DestinationRule or the namespace's PeerAuthentication decides."""
-    mode = (policy.get("tls") or {}).get("mode")
+    service, mode = target.service, (target.policy.get("tls") or {}).get("mode")
     if mode == "DISABLE" or (mode is None and _plain(mesh, service)):
         return {}
-    server = sni(port.number, service.host, subset)
+    server = sni(target.port.number, service.host, target.subset_name)
     identities = server_identities(service, mesh.settings.trust_domain)
     if mode == "ISTIO_MUTUAL" or (own_address and all(e.sidecar for e in service.endpoints)):
         return {"transport_socket": tls.client_socket(folder, server, identities)}

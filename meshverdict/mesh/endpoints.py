@@ -3,49 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from meshverdict.mesh import locality
 from meshverdict.mesh.envoy import LOAD_ASSIGNMENT, Json, address, typed
 from meshverdict.mesh.lookup import mtls_mode
+from meshverdict.mesh.names import outbound_cluster
 from meshverdict.mesh.values import Endpoint, Mesh, Port, Service, Workload
 
 
-def members(service: Service, port: Port, subset: Mapping[str, Any] | None) -> list[Endpoint]:
-    """The endpoints that serve a port and carry a subset's labels."""
-    wanted = (subset or {}).get("labels") or {}
-    return [
-        e
-        for e in service.endpoints
-        if port.name in e.ports and all(e.labels.get(key) == value for key, value in wanted.items())
-    ]
+@dataclass(frozen=True)
+class Target:
+    """What a cluster stands for: a port of a Service, or a subset of it, with the policy that holds for it."""
+
+    service: Service
+    port: Port
+    subset: Mapping[str, Any] | None
+    policy: Mapping[str, Any]
+
+    @property
+    def subset_name(self) -> str:
+        """The subset's name, empty for the whole."""
+        return str((self.subset or {}).get("name") or "")
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return outbound_cluster(self.port.number, self.service.host, self.subset_name)
+
+    @property
+    def members(self) -> list[Endpoint]:
+        """The endpoints that serve the port and carry the subset's labels."""
+        wanted = (self.subset or {}).get("labels") or {}
+        return [
+            e
+            for e in self.service.endpoints
+            if self.port.name in e.ports and all(e.labels.get(key) == value for key, value in wanted.items())
+        ]
 
 
-def assignment(
-    mesh: Mesh,
-    proxy: Workload,
-    service: Service,
-    port: Port,
-    subset: Mapping[str, Any] | None,
-    policy: Mapping[str, Any],
-    name: str,
-) -> Json:
+def assignment(mesh: Mesh, proxy: Workload, target: Target) -> Json:
     """The load assignment of a cluster, as this client should see it.
 
     Endpoints that are not ready are sent too, as Istio does today: with a panic threshold of 0 they get nothing, and
     their number still tells Envoy how much of a locality is healthy.
     """
-    found = locality.groups(members(service, port, subset), policy, proxy.locality, proxy.labels)
+    found = locality.groups(target.members, target.policy, proxy.locality, proxy.labels)
     places = [
         {
             "locality": _locality(group),
             "priority": group.priority,
             "load_balancing_weight": group.weight,
-            "lb_endpoints": [_endpoint(mesh, service, port, e) for e in group.endpoints],
+            "lb_endpoints": [_endpoint(mesh, target.service, target.port, e) for e in group.endpoints],
         }
         for group in found
     ]
-    return typed(LOAD_ASSIGNMENT, cluster_name=name, endpoints=places)
+    return typed(LOAD_ASSIGNMENT, cluster_name=target.name, endpoints=places)
 
 
 def _locality(group: locality.Group) -> Json:

@@ -8,6 +8,8 @@ Json = dict[str, Any]
 
 TYPE_URL: Final = "type.googleapis.com/"
 UNLIMITED: Final = 4294967295
+# Of the pod: a sidecar lives in a network namespace of its own.
+ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104
 
 CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
 LISTENER: Final = "envoy.config.listener.v3.Listener"

@@ -79,7 +79,7 @@ def _snake(key: str) -> str:
 # ---- which direction a resource belongs to, and what a patch asks for
 
 
-def _direction(rule: Rule, inbound: bool) -> bool:
+def _direction(rule: Rule, *, inbound: bool) -> bool:
     context = (rule.get("match") or {}).get("context") or "ANY"
     return context in {"ANY", "SIDECAR_INBOUND" if inbound else "SIDECAR_OUTBOUND"}
 
@@ -93,7 +93,7 @@ def _listeners(rule: Rule, sidecar: Sidecar) -> Iterator[Json]:
     wanted = (rule.get("match") or {}).get("listener") or {}
     for listener in sidecar.listeners:
         inbound = listener.get("traffic_direction") == "INBOUND"
-        if _direction(rule, inbound) and wanted.get("name") in {None, "", listener["name"]}:
+        if _direction(rule, inbound=inbound) and wanted.get("name") in {None, "", listener["name"]}:
             yield listener
 
 
@@ -206,7 +206,7 @@ def _each(items: list[Json], chosen: Iterable[Json], operation: str, value: Any)
 def _clusters(rule: Rule, sidecar: Sidecar) -> int:
     operation, value = _patch(rule)
     if operation == "ADD":
-        if not any(_direction(rule, inbound) for inbound in (True, False)):
+        if not any(_direction(rule, inbound=inbound) for inbound in (True, False)):
             return 0
         sidecar.clusters.append(typed(CLUSTER) | copy.deepcopy(dict(value)))
         return 1
@@ -220,10 +220,10 @@ def _cluster_matches(rule: Rule, wanted: Rule, name: str) -> bool:
         return bool(wanted["name"] == name)
     parts = name.split("|")
     if len(parts) != 4:
-        return _direction(rule, name.startswith("Inbound")) and not wanted
+        return _direction(rule, inbound=name.startswith("Inbound")) and not wanted
     direction, port, subset, host = parts
     return (
-        _direction(rule, direction == "inbound")
+        _direction(rule, inbound=direction == "inbound")
         and wanted.get("service") in {None, "", host}
         and wanted.get("subset") in {None, "", subset}
         and wanted.get("portNumber") in {None, 0, int(port)}
@@ -245,7 +245,7 @@ def _tables(rule: Rule, sidecar: Sidecar) -> Iterator[Json]:
         name = table["name"]
         port = name.split("|")[1] if inbound and "|" in name else name
         if (
-            _direction(rule, inbound)
+            _direction(rule, inbound=inbound)
             and wanted.get("name") in {None, "", name}
             and str(wanted.get("portNumber") or port) == port
         ):

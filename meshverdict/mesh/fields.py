@@ -93,15 +93,7 @@ def findings(value: Any, shape: Shape, path: str) -> Iterator[Finding]:
     if isinstance(shape, Refused):
         yield Finding("refused", path, shape, value)
     elif isinstance(shape, Object) and isinstance(value, Mapping):
-        for key in shape.required:
-            if key not in value:
-                yield Finding("required", f"{path}.{key}", shape, None)
-        for key, item in value.items():
-            child = shape.fields.get(key)
-            if child is None:
-                yield Finding("unknown", f"{path}.{key}", shape, item)
-            else:
-                yield from findings(item, child, f"{path}.{key}")
+        yield from _of_object(value, shape, path)
     elif isinstance(shape, Map) and isinstance(value, Mapping):
         for key, item in value.items():
             yield from findings(item, shape.of, f"{path}[{key}]")
@@ -112,6 +104,18 @@ def findings(value: Any, shape: Shape, path: str) -> Iterator[Finding]:
         yield Finding("enum", path, shape, value)
     elif isinstance(shape, Span):
         yield Finding("duration", path, shape, value)
+
+
+def _of_object(value: Mapping[str, Any], shape: Object, path: str) -> Iterator[Finding]:
+    for key in shape.required:
+        if key not in value:
+            yield Finding("required", f"{path}.{key}", shape, None)
+    for key, item in value.items():
+        child = shape.fields.get(key)
+        if child is None:
+            yield Finding("unknown", f"{path}.{key}", shape, item)
+        else:
+            yield from findings(item, child, f"{path}.{key}")
 
 
 def openapi(shape: Shape) -> dict[str, Any]:
@@ -127,6 +131,10 @@ def openapi(shape: Shape) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": openapi(shape.of)}
     if isinstance(shape, Items):
         return {"type": "array", "items": openapi(shape.of)}
+    return _openapi_of_value(shape)
+
+
+def _openapi_of_value(shape: Shape) -> dict[str, Any]:
     if isinstance(shape, Choice):
         return {"type": "string", "enum": list(shape.words)}
     if isinstance(shape, Scalar):
@@ -136,7 +144,7 @@ def openapi(shape: Shape) -> dict[str, Any]:
         rule = f"{rule} || duration(self) == duration('0s')" if shape.zero else rule
         message = "must be a valid duration greater than 1ms"
         return {"type": "string", "x-kubernetes-validations": [{"message": message, "rule": rule}]}
-    found = {"x-kubernetes-preserve-unknown-fields": True}
+    found: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
     if isinstance(shape, Refused):
         found["description"] = f"Not enforced, and refused: {shape.reason}"
     return found

@@ -12,7 +12,7 @@ from meshverdict.mesh.values import DOMAIN, Service, Workload
 # The names under which Istio's sidecars ask for their secrets.
 CERTIFICATE: Final = "default"
 TRUST: Final = "ROOTCA"
-_SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"
+_RESOURCE: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 def spiffe_id(namespace: str, service_account: str, trust_domain: str = DOMAIN) -> str:
@@ -62,11 +62,9 @@ def certificates(workloads: Iterable[Workload], trust_domain: str = DOMAIN) -> l
 def certificate_secret(chain: str, key: str) -> Json:
     """The SDS resource of a certificate: PEM texts of the chain (leaf first) and of the private key."""
     parts = {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}
-    return typed(_SECRET, name=CERTIFICATE, tls_certificate=parts)
+    return typed(_RESOURCE, name=CERTIFICATE, tls_certificate=parts)
 
 
 def trust_secret(authorities: str) -> Json:
     """The SDS resource of the CA certificates (PEM) that a sidecar trusts."""
-    return typed(
-        _SECRET, name=TRUST, validation_context={"trusted_ca": {"inline_string": authorities}}
-    )
+    return typed(_RESOURCE, name=TRUST, validation_context={"trusted_ca": {"inline_string": authorities}})

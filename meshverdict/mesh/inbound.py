@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from meshverdict.mesh import rbac, retries, tls
 from meshverdict.mesh.clusters import inbound as inbound_cluster_of
-from meshverdict.mesh.envoy import LISTENER, Json, address, listener_filter, tcp_proxy, typed
+from meshverdict.mesh.envoy import ANY_ADDRESS, LISTENER, Json, address, listener_filter, tcp_proxy, typed
 from meshverdict.mesh.http_manager import listener_log, manager
 from meshverdict.mesh.lookup import destination_policy, mtls_mode
 from meshverdict.mesh.names import BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster
@@ -15,7 +16,7 @@ from meshverdict.mesh.outbound import tcp_limits
 from meshverdict.mesh.values import Mesh, Port, Service, Workload
 
 PORT: Final = 15006
-_EVERYWHERE: Final[Json] = {"prefix_ranges": [{"address_prefix": "0.0.0.0", "prefix_len": 0}]}
+_EVERYWHERE: Final[Json] = {"prefix_ranges": [{"address_prefix": ANY_ADDRESS, "prefix_len": 0}]}
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,12 @@ def served_ports(mesh: Mesh, proxy: Workload) -> list[ServedPort]:
 def clusters(mesh: Mesh, proxy: Workload) -> list[Json]:
     """The clusters of the pod's own ports."""
     return [
-        inbound_cluster_of(s.service, s.port, s.number, _own_policy(mesh, s)) for s in served_ports(mesh, proxy)
+        inbound_cluster_of(s.service, s.port, s.number, _own_policy(mesh, s))
+        for s in served_ports(mesh, proxy)
     ]
 
 
-def _own_policy(mesh: Mesh, served: ServedPort) -> Any:
+def _own_policy(mesh: Mesh, served: ServedPort) -> Mapping[str, Any]:
     rules = destination_policy(mesh, served.service.namespace, served.service.host)
     return rules.policy(served.port)
 
@@ -68,7 +70,7 @@ def listener(mesh: Mesh, proxy: Workload, folder: str) -> Json:
     found = typed(
         LISTENER,
         name="virtualInbound",
-        address=address("0.0.0.0", PORT),
+        address=address(ANY_ADDRESS, PORT),
         traffic_direction="INBOUND",
         listener_filters=_listener_filters([s.number for s in served]),
         listener_filters_timeout="0s",
@@ -122,9 +124,10 @@ class _Chains:
         number, http = served.number, served.port.is_http
         cluster = inbound_cluster(number)
         if http:
-            vhost, operation = f"inbound|http|{served.port.number}", f"{served.service.host}:{served.port.number}/*"
-            last = self._manager(f"inbound_0.0.0.0_{number}", cluster, cluster, vhost, operation, served)
-            filters = [last]
+            table = _table(
+                cluster, f"inbound|http|{served.port.number}", served.service.host, served.port.number
+            )
+            filters = [self._manager(f"inbound_0.0.0.0_{number}", table, _own_policy(self._mesh, served))]
         else:
             filters = [*self._tcp_rules, self._proxy_to(cluster, served)]
         mode = self._mode(number)
@@ -135,7 +138,9 @@ class _Chains:
                 "filter_chain_match": {"destination_port": number, **match},
                 "filters": filters,
             }
-            mesh_tls = match["transport_protocol"] == "tls" and (mode == "STRICT" or "application_protocols" in match)
+            mesh_tls = match["transport_protocol"] == "tls" and (
+                mode == "STRICT" or "application_protocols" in match
+            )
             found.append(chain | ({"transport_socket": self._socket(http=http)} if mesh_tls else {}))
         return found
 
@@ -162,12 +167,15 @@ class _Chains:
             protocols = {} if mode == "STRICT" else {"application_protocols": list(tls.TCP_PROTOCOLS)}
             found.append(self._catch_tcp("tls", protocols, mutual=True))
         if mode != "STRICT":
-            found += [self._catch_tcp("raw_buffer", {}, mutual=False), self._catch_tcp("tls", {}, mutual=False)]
+            found += [
+                self._catch_tcp("raw_buffer", {}, mutual=False),
+                self._catch_tcp("tls", {}, mutual=False),
+            ]
         return found
 
     def _catch_http(self, transport: str, protocols: tuple[str, ...]) -> Json:
         name = INBOUND_PASSTHROUGH
-        last = self._manager(name, name, name, "inbound|http|0", ":0/*", None)
+        last = self._manager(name, _table(name, "inbound|http|0", "", 0), {})
         match = {**_EVERYWHERE, "transport_protocol": transport, "application_protocols": list(protocols)}
         chain: Json = {"name": "virtualInbound-catchall-http", "filter_chain_match": match, "filters": [last]}
         return chain | ({"transport_socket": self._socket(http=True)} if transport == "tls" else {})
@@ -179,30 +187,14 @@ class _Chains:
         return chain | ({"transport_socket": self._socket(http=False)} if mutual else {})
 
     def _proxy_to(self, cluster: str, served: ServedPort) -> Json:
-        return tcp_proxy(cluster, **tcp_limits(_own_policy(self._mesh, served), self._mesh.settings.access_log))
+        return tcp_proxy(
+            cluster, **tcp_limits(_own_policy(self._mesh, served), self._mesh.settings.access_log)
+        )
 
-    def _manager(
-        self, stat_prefix: str, name: str, cluster: str, vhost: str, operation: str, served: ServedPort | None
-    ) -> Json:
-        route = {
-            "name": "default",
-            "match": {"prefix": "/"},
-            "decorator": {"operation": operation},
-            "route": {
-                "cluster": cluster,
-                "timeout": "0s",
-                "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
-                "retry_policy": retries.INBOUND,
-            },
-        }
-        table = {
-            "name": name,
-            "virtual_hosts": [{"name": vhost, "domains": ["*"], "routes": [route]}],
-            "validate_clusters": False,
-        }
+    def _manager(self, stat_prefix: str, table: Json, policy: Mapping[str, Any]) -> Json:
         return manager(
             stat_prefix,
-            _own_policy(self._mesh, served) if served else {},
+            policy,
             self._mesh.settings.access_log,
             self._http_rules,
             route_config=table,
@@ -210,3 +202,20 @@ class _Chains:
             forward_client_cert_details="APPEND_FORWARD",
             set_current_client_cert_details={"subject": True, "dns": True, "uri": True},
         )
+
+
+def _table(cluster: str, name: str, host: str, port: int) -> Json:
+    """The routes of an inbound chain: one, to the application."""
+    route = {
+        "name": "default",
+        "match": {"prefix": "/"},
+        "decorator": {"operation": f"{host}:{port}/*"},
+        "route": {
+            "cluster": cluster,
+            "timeout": "0s",
+            "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
+            "retry_policy": retries.INBOUND,
+        },
+    }
+    host_of_all = {"name": name, "domains": ["*"], "routes": [route]}
+    return {"name": cluster, "virtual_hosts": [host_of_all], "validate_clusters": False}

@@ -64,7 +64,9 @@ def protocol(name: str, app_protocol: str = "") -> Protocol:
     return "HTTP2" if word in _HTTP2 else "TCP"
 
 
-def service(manifest: Manifest, slices: Iterable[Manifest], workloads: Mapping[str, Workload]) -> Service | None:
+def service(
+    manifest: Manifest, slices: Iterable[Manifest], workloads: Mapping[str, Workload]
+) -> Service | None:
     """A Service with what is behind it; None for one that the mesh does not route (ExternalName, no TCP port).
 
     Args:
@@ -99,7 +101,9 @@ def _endpoints(slices: Iterable[Manifest], workloads: Mapping[str, Workload]) ->
             if conditions.get("terminating"):
                 continue
             for address in item.get("addresses") or ():
-                yield _endpoint(address, ports, workloads.get(address), ready=conditions.get("ready") is not False)
+                yield _endpoint(
+                    address, ports, workloads.get(address), ready=conditions.get("ready") is not False
+                )
 
 
 def _endpoint(address: str, ports: Mapping[str, int], pod: Workload | None, *, ready: bool) -> Endpoint:

@@ -117,7 +117,9 @@ def _distributed(plain: list[Group], rules: Iterable[Setting], place: Locality) 
 def _matches(place: Locality, pattern: str) -> bool:
     region, zone, subzone = [*pattern.split("/"), "", ""][:3]
     return (
-        region in {"*", place.region} and zone in {"*", "", place.zone} and subzone in {"*", "", place.subzone}
+        region in {"*", place.region}
+        and zone in {"*", "", place.zone}
+        and subzone in {"*", "", place.subzone}
     )
 
 

@@ -14,9 +14,7 @@ Policy = Mapping[str, Any]
 def exported(resource: Resource, namespace: str) -> bool:
     """Whether ``exportTo`` shows the resource to clients of a namespace."""
     targets = resource.spec.get("exportTo") or ["*"]
-    return any(
-        t == "*" or t == namespace or (t == "." and resource.namespace == namespace) for t in targets
-    )
+    return any(t in {"*", namespace} or (t == "." and resource.namespace == namespace) for t in targets)
 
 
 def virtual_services(mesh: Mesh, proxy: Workload) -> list[Resource]:
@@ -82,7 +80,9 @@ def destination_policy(mesh: Mesh, namespace: str, host: str) -> DestinationPoli
     service = mesh.by_host.get(host)
     places = [namespace, service.namespace if service else "", mesh.settings.root_namespace]
     for place in dict.fromkeys(filter(None, places)):
-        rules = [r for r in mesh.of_kind("DestinationRule") if r.namespace == place and exported(r, namespace)]
+        rules = [
+            r for r in mesh.of_kind("DestinationRule") if r.namespace == place and exported(r, namespace)
+        ]
         patterns = {full_host(r.spec["host"], r.namespace) for r in rules}
         pattern = most_specific(patterns, host)
         if pattern is not None:
@@ -119,7 +119,7 @@ def namespace_mtls_mode(mesh: Mesh, namespace: str) -> str:
 
 
 def _set(mtls: Policy) -> bool:
-    return mtls.get("mode", "UNSET") != "UNSET"
+    return bool(mtls.get("mode", "UNSET") != "UNSET")
 
 
 def _peer_authentications(

@@ -41,7 +41,9 @@ def host_matches(pattern: str, host: str) -> bool:
 
 def most_specific(patterns: Iterable[str], host: str) -> str | None:
     """The longest pattern that takes the host; an exact one is the longest there can be."""
-    return max((p for p in patterns if host_matches(p, host)), key=lambda p: (p[:1] != "*", len(p)), default=None)
+    return max(
+        (p for p in patterns if host_matches(p, host)), key=lambda p: (p[:1] != "*", len(p)), default=None
+    )
 
 
 def domains(service: Service, namespace: str) -> list[str]:

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from meshverdict.mesh import durations, traffic_policy
-from meshverdict.mesh.envoy import LISTENER, Json, address, file_source, listener_filter, network_filter, tcp_proxy, typed
+from meshverdict.mesh.envoy import (
+    ANY_ADDRESS,
+    LISTENER,
+    Json,
+    address,
+    file_source,
+    listener_filter,
+    network_filter,
+    tcp_proxy,
+    typed,
+)
 from meshverdict.mesh.files import route_file
 from meshverdict.mesh.http_manager import access_log, manager
 from meshverdict.mesh.lookup import destination_policy, virtual_service
@@ -54,11 +64,11 @@ def _catch_all(log: str) -> Json:
         "filter_chain_match": {"destination_port": PORT},
         "filters": [tcp_proxy(BLACK_HOLE)],
     }
-    fields = {"access_log": access_log(log)} if log else {}
+    fields: Json = {"access_log": access_log(log)} if log else {}
     return typed(
         LISTENER,
         name="virtualOutbound",
-        address=address("0.0.0.0", PORT),
+        address=address(ANY_ADDRESS, PORT),
         use_original_dst=True,
         traffic_direction="OUTBOUND",
         filter_chains=[
@@ -73,11 +83,11 @@ def _http(mesh: Mesh, number: int, folder: str) -> Json:
     log = mesh.settings.access_log
     name = f"0.0.0.0_{number}"
     source = {"route_config_name": str(number), "config_source": file_source(route_file(folder, str(number)))}
-    fields = {"access_log": access_log(log)} if log else {}
+    fields: Json = {"access_log": access_log(log)} if log else {}
     return typed(
         LISTENER,
         name=name,
-        address=address("0.0.0.0", number),
+        address=address(ANY_ADDRESS, number),
         bind_to_port=False,
         traffic_direction="OUTBOUND",
         listener_filters=[

@@ -16,11 +16,25 @@ Rule = Mapping[str, Any]
 GRPC_STATUS: Final = {
     name: number
     for number, name in enumerate(
-        (
-            "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
-            "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE "
-            "DATA_LOSS UNAUTHENTICATED"
-        ).split()
+        [
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        ]
     )
 }
 REDIRECTS: Final = {
@@ -129,9 +143,16 @@ def _headers(headers: Rule) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for side in ("request", "response"):
         rule = headers.get(side) or {}
-        added = [_added(name, value, "OVERWRITE_IF_EXISTS_OR_ADD") for name, value in (rule.get("set") or {}).items()]
-        added += [_added(name, value, "APPEND_IF_EXISTS_OR_ADD") for name, value in (rule.get("add") or {}).items()]
-        kept = [header for header in added if not (side == "request" and _is_authority(header["header"]["key"]))]
+        added = [
+            _added(name, value, "OVERWRITE_IF_EXISTS_OR_ADD")
+            for name, value in (rule.get("set") or {}).items()
+        ]
+        added += [
+            _added(name, value, "APPEND_IF_EXISTS_OR_ADD") for name, value in (rule.get("add") or {}).items()
+        ]
+        kept = [
+            header for header in added if not (side == "request" and _is_authority(header["header"]["key"]))
+        ]
         if kept:
             found[f"{side}_headers_to_add"] = kept
         if rule.get("remove"):

@@ -13,8 +13,8 @@ Match = Mapping[str, Any]
 
 def holds_for(match: Match, proxy: Workload, port: int) -> bool:
     """Whether the parts that are known in advance hold: the port, and who the client is."""
-    labels = match.get("sourceLabels") or {}
-    return (
+    labels: Mapping[str, str] = match.get("sourceLabels") or {}
+    return bool(
         match.get("port") in {None, port}
         and match.get("sourceNamespace") in {None, "", proxy.namespace}
         and all(proxy.labels.get(key) == value for key, value in labels.items())
@@ -28,9 +28,7 @@ def route_match(match: Match | None) -> Json:
         return {"prefix": "/"}
     found = _path(match.get("uri") or {}) | {"case_sensitive": not match.get("ignoreUriCase", False)}
     headers = [_header(name, rule) for name, rule in sorted((match.get("headers") or {}).items())]
-    headers += [
-        _without(name, rule) for name, rule in sorted((match.get("withoutHeaders") or {}).items())
-    ]
+    headers += [_without(name, rule) for name, rule in sorted((match.get("withoutHeaders") or {}).items())]
     for field, header in (("method", ":method"), ("authority", ":authority"), ("scheme", ":scheme")):
         if match.get(field):
             headers.append(_header(header, match[field]))

@@ -112,7 +112,10 @@ def virtual_service_routes(mesh: Mesh, proxy: Workload, rule: Resource, port: in
         for match in http.get("match") or (None,):
             if match is not None and not route_match.holds_for(match, proxy, port):
                 continue
-            built: Json = {"match": route_match.route_match(match), **route_action.action(http, around.surroundings)}
+            built: Json = {
+                "match": route_match.route_match(match),
+                **route_action.action(http, around.surroundings),
+            }
             name = ".".join(filter(None, (http.get("name"), (match or {}).get("name"))))
             if name:
                 built["name"] = name
@@ -161,7 +164,8 @@ def destination_cluster(mesh: Mesh, rule: Resource, destination: Mapping[str, An
 def tcp_destinations(mesh: Mesh, proxy: Workload, rule: Resource, port: int) -> list[tuple[str, int]]:
     """The clusters and weights of a VirtualService's first TCP route that holds; empty when none does."""
     for tcp in rule.spec.get("tcp") or ():
-        if any(route_match.holds_for(m, proxy, port) for m in tcp.get("match") or ({},)):
+        matches: list[Mapping[str, Any]] = tcp.get("match") or [{}]
+        if any(route_match.holds_for(match, proxy, port) for match in matches):
             only = len(tcp["route"]) == 1
             return [
                 (destination_cluster(mesh, rule, d["destination"], port), d.get("weight") or 100)

@@ -104,7 +104,9 @@ class Complaints:
                     else f"duplicate entries in exportTo for entry {target}"
                 )
             elif key != "*" and not LABEL.fullmatch(key):
-                self.wrong(f"only .,*, or a valid DNS 1123 label is allowed as exportTo entry, found {target}")
+                self.wrong(
+                    f"only .,*, or a valid DNS 1123 label is allowed as exportTo entry, found {target}"
+                )
             seen.add(key)
         if "*" in seen and len(targets) > 1:
             self.wrong("cannot have both public (*) and non-public exportTo values for a resource")

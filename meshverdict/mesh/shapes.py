@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshverdict.mesh.fields import FLAG, NUMBER, TEXT, WHOLE, Choice, Free, Items, Map, Object, Refused, Shape, Span
+from meshverdict.mesh.fields import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Choice,
+    Free,
+    Items,
+    Map,
+    Object,
+    Refused,
+    Shape,
+    Span,
+)
 
 _PERCENT: Final = Object({"value": NUMBER})
 _PORT: Final = Object({"number": WHOLE})
@@ -92,7 +105,9 @@ _HTTP_ROUTE: Final = Object(
     {
         "name": TEXT,
         "match": Items(_HTTP_MATCH),
-        "route": Items(Object({"destination": _DESTINATION, "weight": WHOLE, "headers": _HEADERS}, ("destination",))),
+        "route": Items(
+            Object({"destination": _DESTINATION, "weight": WHOLE, "headers": _HEADERS}, ("destination",))
+        ),
         "redirect": _REDIRECT,
         "directResponse": Object(
             {
@@ -113,7 +128,9 @@ _HTTP_ROUTE: Final = Object(
         "mirrorPercentage": _PERCENT,
         "mirrorPercent": WHOLE,
         "mirror_percent": WHOLE,
-        "mirrors": Items(Object({"destination": _DESTINATION, "percentage": _PERCENT}, required=("destination",))),
+        "mirrors": Items(
+            Object({"destination": _DESTINATION, "percentage": _PERCENT}, required=("destination",))
+        ),
         "delegate": Refused("routes are not merged from other VirtualServices: write the routes here"),
     }
 )
@@ -181,7 +198,9 @@ _OUTLIER: Final = Object(
         "baseEjectionTime": Span(),
         "maxEjectionPercent": WHOLE,
         "minHealthPercent": WHOLE,
-        "consecutiveErrors": Refused("the deprecated name: write consecutive5xxErrors or consecutiveGatewayErrors"),
+        "consecutiveErrors": Refused(
+            "the deprecated name: write consecutive5xxErrors or consecutiveGatewayErrors"
+        ),
     }
 )
 _HASH: Final = Object(
@@ -206,7 +225,9 @@ _LOCALITY: Final = Object(
 _WARMUP: Final = Refused("new endpoints get their share at once: remove the field")
 _BALANCER: Final = Object(
     {
-        "simple": Choice(("UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST")),
+        "simple": Choice(
+            ("UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST")
+        ),
         "consistentHash": _HASH,
         "localityLbSetting": _LOCALITY,
         "zoneAwareLbSetting": Refused(
@@ -252,7 +273,9 @@ DESTINATION_RULE: Final = Object(
             Object({"name": TEXT, "labels": Map(TEXT), "trafficPolicy": _TRAFFIC_POLICY}, required=("name",))
         ),
         "exportTo": Items(TEXT),
-        "workloadSelector": Refused("rules hold for all clients of a namespace: put it into the client's namespace"),
+        "workloadSelector": Refused(
+            "rules hold for all clients of a namespace: put it into the client's namespace"
+        ),
     },
     required=("host",),
 )
@@ -291,7 +314,9 @@ AUTHORIZATION_POLICY: Final = Object(
                 {
                     "from": Items(Object({"source": _SOURCE})),
                     "to": Items(Object({"operation": _OPERATION})),
-                    "when": Items(Object({"key": TEXT, "values": _LIST, "notValues": _LIST}, required=("key",))),
+                    "when": Items(
+                        Object({"key": TEXT, "values": _LIST, "notValues": _LIST}, required=("key",))
+                    ),
                 }
             )
         ),
@@ -369,7 +394,9 @@ ENVOY_FILTER: Final = Object(
                             "proxy": _PROXY,
                             "listener": _LISTENER_MATCH,
                             "routeConfiguration": _ROUTE_MATCH,
-                            "cluster": Object({"name": TEXT, "service": TEXT, "subset": TEXT, "portNumber": WHOLE}),
+                            "cluster": Object(
+                                {"name": TEXT, "service": TEXT, "subset": TEXT, "portNumber": WHOLE}
+                            ),
                             "waypoint": _TARGETS,
                         }
                     ),
@@ -388,7 +415,9 @@ ENVOY_FILTER: Final = Object(
                                 )
                             ),
                             "value": Free(),
-                            "filterClass": Refused("the filters' order is Istio's: name the place by subFilter"),
+                            "filterClass": Refused(
+                                "the filters' order is Istio's: name the place by subFilter"
+                            ),
                         }
                     ),
                 }

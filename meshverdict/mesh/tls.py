@@ -47,7 +47,9 @@ def client_socket(folder: str, sni: str, identities: Iterable[str]) -> Json:
 
 def client_matches(folder: str, sni: str, identities: Iterable[str]) -> list[Json]:
     """Auto mTLS: encrypted to endpoints that say so, plain to the others."""
-    plain = extension("envoy.transport_sockets.raw_buffer", "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer")
+    plain = extension(
+        "envoy.transport_sockets.raw_buffer", "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+    )
     return [
         {
             "name": "tlsMode-istio",

@@ -100,7 +100,9 @@ def _refuse_by_schema(finding: Finding) -> None:
         raise InvalidResourceError("crd", finding.path, "Required value")
     if isinstance(shape, Choice):
         words = ", ".join(f'"{word}"' for word in shape.words)
-        raise InvalidResourceError("crd", finding.path, f'Unsupported value: "{value}": supported values: {words}')
+        raise InvalidResourceError(
+            "crd", finding.path, f'Unsupported value: "{value}": supported values: {words}'
+        )
     if isinstance(shape, Span) and not is_span(value, zero=shape.zero):
         text = f'Invalid value: "{value}": must be a valid duration greater than 1ms'
         raise InvalidResourceError("crd", finding.path, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,15 +27,15 @@ class Authority:
 
     @staticmethod
     def _builder(subject, issuer, key):
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(issuer)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(days=1))
         )
 
     def files(self, request: CertificateRequest, folder: str) -> list[ResourceFile]:
@@ -51,7 +51,9 @@ class Authority:
         )
         pem = serialization.Encoding.PEM
         root = self._certificate.public_bytes(pem).decode()
-        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+        private = key.private_bytes(
+            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
         chain = leaf.public_bytes(pem).decode() + root
         return [
             resource_file(secret_file(folder, CERTIFICATE), [certificate_secret(chain, private)]),

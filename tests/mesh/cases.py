@@ -76,7 +76,9 @@ class World:
 
     def _entry(self, host, names):
         ends = tuple(
-            Endpoint(p.ip, {"http": 8080}, p.labels, p.locality, workload=p.key) for p in self.pods if p.name in names
+            Endpoint(p.ip, {"http": 8080}, p.labels, p.locality, workload=p.key)
+            for p in self.pods
+            if p.name in names
         )
         return Service("echo", "zone-aware", (Port(80, "http", "HTTP"),), ends, external_host=host)
 
@@ -162,7 +164,9 @@ def _sample(pod):
     pods = [pod("sample", "client", "region1/zone1")]
     pods += [pod("sample", f"helloworld-{n}", place, account="hello") for n, place in enumerate(places)]
     names = [p.name for p in pods[1:]]
-    return World(pods, {("sample", "helloworld"): ({5000: ("http", "HTTP", 8080)}, names)}, "sample/helloworld", 5000)
+    return World(
+        pods, {("sample", "helloworld"): ({5000: ("http", "HTTP", 8080)}, names)}, "sample/helloworld", 5000
+    )
 
 
 def _aware(pod):
@@ -177,7 +181,9 @@ def _aware(pod):
 
 def _httpbin(pod):
     pods = [pod("echo", "a"), pod("echo", "httpbin")]
-    return World(pods, {("echo", "httpbin"): ({8000: ("http", "HTTP", 8080)}, ["httpbin"])}, "echo/httpbin", 8000)
+    return World(
+        pods, {("echo", "httpbin"): ({8000: ("http", "HTTP", 8080)}, ["httpbin"])}, "echo/httpbin", 8000
+    )
 
 
 def _several(name, count, ports):
@@ -296,7 +302,9 @@ class Runner:
         headers = dict(request.get("headers") or {}) | cookies
         if request.get("protocol") == "grpc":
             headers["content-type"] = "application/grpc"
-        return client.request(address, port, path, method=request.get("method", "GET"), headers=headers, host=host)
+        return client.request(
+            address, port, path, method=request.get("method", "GET"), headers=headers, host=host
+        )
 
     @staticmethod
     def _host(client: Slot, target: str) -> str:
@@ -397,7 +405,7 @@ class Runner:
             limit = 0 if name == "b" else expect.get("tolerance", 0)
             assert abs(seen - count) <= limit, f"{name} saw {seen}"
 
-    def _expect_response_headers(self, value, answers, expect, *_):
+    def _expect_response_headers(self, value, answers, *_):
         for name, text in value.items():
             lower = name.lower()
             chosen = answers
@@ -455,7 +463,9 @@ class Runner:
 
     def _expect_hosts_ejected_at_most(self, value, *_):
         text = self._slot(self._world.pods[0].key).admin("/clusters")
-        ejected = [line for line in text.splitlines() if "failed_outlier_check" in line and "outbound|80||b." in line]
+        ejected = [
+            line for line in text.splitlines() if "failed_outlier_check" in line and "outbound|80||b." in line
+        ]
         assert len(ejected) <= value, ejected
 
     def _expect_proxy_stat(self, value, *_):

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from meshverdict.mesh import retries
 from meshverdict.mesh.inputs import resource, services_of_entry
 from meshverdict.mesh.sidecar import Translation, translate
 from meshverdict.mesh.values import Endpoint, Locality, Mesh, Port, Service, Workload
@@ -42,7 +43,9 @@ def _pod(namespace, name, ip, zone, *, region="lab", sidecar=True, account=None,
 def pods(region: str = "lab") -> dict[str, Workload]:
     """Pods by the recordings' names for their proxies."""
     found = {
-        "app-a": _pod("c-app-count", "app-a", "10.1.0.21", "a", region=region, account="app", app="app-count"),
+        "app-a": _pod(
+            "c-app-count", "app-a", "10.1.0.21", "a", region=region, account="app", app="app-count"
+        ),
         "redis-a": _pod("d-redis", "redis-1", "10.1.0.31", "a", region=region, account="redis", app="redis"),
         "legacy": _pod("plain", "legacy-1", "10.1.0.91", "a", region=region, account="legacy", sidecar=False),
         "pippo-a": _pod("pippo", "pippo-a", "10.1.1.1", "a", region=region, app="pippo", version="v1"),
@@ -62,7 +65,14 @@ def pods(region: str = "lab") -> dict[str, Workload]:
 def _endpoints(workloads, ports, unready=()):
     return tuple(
         Endpoint(
-            w.ip, ports, w.labels, w.locality, w.service_account, w.key, w.sidecar, ready=w.name not in unready
+            w.ip,
+            ports,
+            w.labels,
+            w.locality,
+            w.service_account,
+            w.key,
+            w.sidecar,
+            ready=w.name not in unready,
         )
         for w in workloads
     )
@@ -85,7 +95,9 @@ def mesh(record: dict[str, Any]) -> tuple[Mesh, Workload]:
             "10.96.170.245",
         ),
         Service("d-redis", "redis-auto", auto, _endpoints(redis, auto_ports), "10.96.5.5"),
-        Service("d-redis", "redis-headless", (Port(6379, "tcp-redis"),), _endpoints(redis, {"tcp-redis": 6379})),
+        Service(
+            "d-redis", "redis-headless", (Port(6379, "tcp-redis"),), _endpoints(redis, {"tcp-redis": 6379})
+        ),
         Service(
             "d-redis",
             "redis-svc",
@@ -187,14 +199,12 @@ def _http_filters(chain):
 
 
 def _rbac(chain):
-    found = []
-    for item in chain["filters"]:
-        if item["name"] == "envoy.filters.network.rbac":
-            config = item["typed_config"]
-            found.append({"layer": "network", "rules": config["rules"], "stat_prefix": config["stat_prefix"]})
-    for item in (_manager(chain) or {}).get("http_filters", ()):
-        if item["name"] == "envoy.filters.http.rbac":
-            found.append({"layer": "http", "rules": item["typed_config"]["rules"]})
+    network = [f["typed_config"] for f in chain["filters"] if f["name"] == "envoy.filters.network.rbac"]
+    http = (_manager(chain) or {}).get("http_filters", ())
+    found = [{"layer": "network", "rules": c["rules"], "stat_prefix": c["stat_prefix"]} for c in network]
+    found += [
+        {"layer": "http", "rules": f["typed_config"]["rules"]} for f in http if f["name"].endswith(".rbac")
+    ]
     return {
         "match": chain["filter_chain_match"],
         "network_filters": [f["name"] for f in chain["filters"]],
@@ -252,7 +262,13 @@ def _cluster(cluster):
         "connect_timeout": cluster["connect_timeout"],
         "thresholds": cluster.get("circuit_breakers", {}).get("thresholds"),
     }
-    for key in ("lb_policy", "outlier_detection", "common_lb_config", "cleanup_interval", "ring_hash_lb_config"):
+    for key in (
+        "lb_policy",
+        "outlier_detection",
+        "common_lb_config",
+        "cleanup_interval",
+        "ring_hash_lb_config",
+    ):
         if key in cluster:
             found[key] = copy.deepcopy(cluster[key])
     if "load_assignment" in cluster:
@@ -289,7 +305,11 @@ def _cluster_tls(cluster):
 def _retry(policy):
     if policy is None:
         return None
-    found = {k: v for k, v in policy.items() if k not in {"retry_host_predicate", "host_selection_retry_max_attempts"}}
+    found = {
+        k: v
+        for k, v in policy.items()
+        if k not in {"retry_host_predicate", "host_selection_retry_max_attempts"}
+    }
     if "retry_host_predicate" in policy:
         found["retry_host_predicate"] = [p["name"] for p in policy["retry_host_predicate"]]
         found["host_selection_retry_max_attempts"] = int(policy["host_selection_retry_max_attempts"])
@@ -371,10 +391,17 @@ def _chain(chain):
     manager = _manager(chain)
     if manager:
         found["http_filters"] = [f["name"] for f in manager["http_filters"]]
-        for key in (
-            "stat_prefix server_name use_remote_address forward_client_cert_details set_current_client_cert_details "
-            "stream_idle_timeout normalize_path upgrade_configs common_http_protocol_options"
-        ).split():
+        for key in [
+            "stat_prefix",
+            "server_name",
+            "use_remote_address",
+            "forward_client_cert_details",
+            "set_current_client_cert_details",
+            "stream_idle_timeout",
+            "normalize_path",
+            "upgrade_configs",
+            "common_http_protocol_options",
+        ]:
             if key in manager:
                 found[key] = manager[key]
         if "rds" in manager:
@@ -432,7 +459,11 @@ def _today(value, tags, weighted):
         return [_today(v, tags, weighted) for v in value if not (isinstance(v, str) and v in ISTIO_FILTERS)]
     if not isinstance(value, dict):
         return value
-    value = {k: v for k, v in value.items() if k not in {"istio_metadata", "decorator", "connection_balance_config"}}
+    value = {
+        k: v
+        for k, v in value.items()
+        if k not in {"istio_metadata", "decorator", "connection_balance_config"}
+    }
     if value.get("network_filters") == ["istio.metadata_exchange"]:
         del value["network_filters"]  # a cluster's
     if value.get("@type") == "udpa.type.v1.TypedStruct":
@@ -467,7 +498,11 @@ def _renew_routes(value, tags):
             policy["retry_on"] = TODAY_RETRY
         elif codes:
             policy["retriable_status_codes"] = codes
-    if "inbound-retry" in tags and "retry_policy" in value and str(value.get("cluster")).lower().startswith("inbound"):
+    if (
+        "inbound-retry" in tags
+        and "retry_policy" in value
+        and str(value.get("cluster")).lower().startswith("inbound")
+    ):
         value["retry_policy"] = INBOUND_RETRY
     if "vhost-domains" in tags and "domains" in value:
         value["domains"] = [d for d in value["domains"] if d == "*" or ":" not in d]
@@ -508,10 +543,24 @@ def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
             ours, theirs = sorted(ours), sorted(theirs)
         if len(ours) != len(theirs):
             return [f"{path}: {len(ours)} instead of {len(theirs)}: {ours} / {theirs}"[:600]]
-        return [d for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
+        return [
+            d
+            for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
+            for d in differences(a, b, f"{path}[{i}]")
+        ]
     return [] if ours == theirs else [f"{path}: {ours!r} instead of {theirs!r}"[:400]]
 
 
 def _named_by(items, key):
     names = [item.get(key) for item in items if isinstance(item, dict)]
-    return bool(items) and len(names) == len(items) and len(set(map(str, names))) == len(names) and None not in names
+    return (
+        bool(items)
+        and len(names) == len(items)
+        and len(set(map(str, names))) == len(names)
+        and None not in names
+    )
+
+
+def default_retry(variant: str) -> dict[str, Any]:
+    """The default retries of a variant, in the recordings' form."""
+    return _retry(retries.default(variant))

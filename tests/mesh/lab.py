@@ -371,7 +371,9 @@ class Lab:
                 slot.files = new
                 found.append(ours)
         for slot in self.running:
-            self._wait(slot, lambda s=slot: not pending(s.files, s.admin(STATS_PATH)), "did not take the files")
+            self._wait(
+                slot, lambda s=slot: not pending(s.files, s.admin(STATS_PATH)), "did not take the files"
+            )
         return found
 
     def rejected(self) -> dict[str, dict[str, int]]:
