@@ -28,6 +28,7 @@ class Activity:
         start: Unix seconds, None where the journal has none.
         end: See start.
         background: It ran beside the others.
+        met: Whether it answered within its tolerance; None where it has none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Activity:
     start: float | None
     end: float | None
     background: bool
+    met: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Journal:
         primary: The metric that decides a campaign, as the experiment declares it; None when it does not.
         margin: Equivalence margin as a share, as the experiment declares it; None when it does not.
         expect: What it expects of the primary metric (see claims); None when it does not say.
+        in_effect: Name of the activity whose success shows that the treatment works; None when connections and
+            dropped packets show it.
     """
 
     title: str
@@ -106,6 +110,7 @@ class Journal:
     primary: str | None = None
     margin: float | None = None
     expect: Expectation | None = None
+    in_effect: str | None = None
 
     @property
     def not_run(self) -> str | None:
@@ -197,6 +202,7 @@ def _journal(value: Mapping[str, Any]) -> Journal:
         primary=str(declaration["primary"]) if declaration.get("primary") else None,
         margin=_margin(declaration.get("margin")),
         expect=next((word for word in EXPECTATIONS if word == declaration.get("expect")), None),
+        in_effect=str(declaration["in_effect"]) if declaration.get("in_effect") else None,
     )
 
 
@@ -230,6 +236,7 @@ def _activity(item: Mapping[str, Any]) -> Activity:
         start=timestamp(item.get("start")),
         end=timestamp(item.get("end")),
         background=declared.get("background") is True,
+        met=item.get("tolerance_met") if isinstance(item.get("tolerance_met"), bool) else None,
     )
 
 

@@ -107,8 +107,20 @@ def unproven(contents: RunContents) -> tuple[str, ...]:
     moments = moments_of(contents.run)
     if moments.applied is None:
         return ("run.json has no time at which the treatment was applied",)
+    if journal.in_effect is not None:
+        return _shown_by(journal.in_effect, contents)
     if moments.in_effect is None and enforcement(contents.flows, moments).to_denied_ms is None:
         return ("the treatment was applied but was never seen in effect",)
+    return ()
+
+
+def _shown_by(name: str, contents: RunContents) -> tuple[str, ...]:
+    """The treatment works when the activity that the experiment names for it says so."""
+    found = [a for a in contents.journal.run if a.name == name]
+    if not found:
+        return (f"the treatment was applied, but {name!r}, which would show that it works, was not run",)
+    if any(a.failure or a.met is False for a in found):
+        return (f"the treatment was applied but was not seen in effect: {name!r} did not find it",)
     return ()
 
 
