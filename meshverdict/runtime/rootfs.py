@@ -139,6 +139,9 @@ def build(spec: RootSpec, at: str) -> None:
         target = resolve(at, volume.target)
         _mount_point(at, target, folder=Path(volume.source).is_dir())
         linux.bind(volume.source, at + target, readonly=volume.readonly)
+    for mount in hidden(spec.view, [resolve(at, v.target) for v in spec.volumes]):
+        _mount_point(at, mount.target, folder=Path(mount.source).is_dir())
+        linux.bind(mount.source, at + mount.target, readonly=True)
     for folder in spec.folders:
         target = resolve(at, folder)
         if not Path(at + target).exists():
@@ -147,6 +150,15 @@ def build(spec: RootSpec, at: str) -> None:
     if spec.readonly:
         linux.mount(None, at, None, _READONLY_AGAIN)
     linux.pivot_root(at)
+
+
+def hidden(view: HostView, volumes: Sequence[str]) -> list[Mount]:
+    """What a volume above it would cover, such as a checkout below /tmp under an emptyDir at /tmp."""
+    return [
+        m
+        for m in view.mounts
+        if any(m.target != v and PurePosixPath(m.target).is_relative_to(v) for v in volumes)
+    ]
 
 
 def resolve(at: str, path: str) -> str:

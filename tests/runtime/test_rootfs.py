@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meshverdict.runtime.rootfs import Mount, host_view, python_folders, resolve
+from meshverdict.runtime.rootfs import HostView, Mount, hidden, host_view, python_folders, resolve
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,10 @@ def test_a_folder_that_is_not_there_is_not_shown() -> None:
     """Extra folders are shown at their own path, once."""
     view = host_view(["/nonexistent/folder", "/opt"])
     assert Mount("/nonexistent/folder", "/nonexistent/folder") not in view.mounts
+
+
+def test_what_a_volume_would_cover_is_shown_again() -> None:
+    """A checkout below /tmp stays visible although the pod has an emptyDir at /tmp; what lies elsewhere is left alone."""
+    below, beside, same = (Mount(p, p) for p in ("/tmp/checkout/.venv", "/tmpfiles/x", "/opt"))
+    view = HostView((Mount("/usr", "/usr"), below, beside, same), ())
+    assert hidden(view, ["/tmp", "/opt"]) == [below]
