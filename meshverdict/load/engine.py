@@ -7,9 +7,11 @@ One epoll loop does nothing else; it calls none of the functions that Locust's e
 
 from __future__ import annotations
 
+import itertools
 import math
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
 _EDGE = 1 << 31  # EPOLLET: gevent's patches hide the name
 # An event brings one answer; arrivals must not wait until a crowd of answers is read, nor the other way round.
-_BATCH, _BURST, _MOST_EVENTS = 16, 16, 1024
+_BATCH, _BURST, _ENOUGH, _MOST_EVENTS = 8, 16, 256, 256
 _LONGEST_SLEEP = 0.05
-_NEAR_S = 35e-6
+# What a task's own code takes, and waking up.
+_LEAD_S = 90e-6
 _TICK_S = 0.01
 _LATE_S = 0.002
 _ENDLESS = math.inf
@@ -76,6 +79,7 @@ class Engine:
         self._connections = Connections(
             self._epoll, meter, self._flight, most=most_connections, largest_body=largest_body, clock=clock
         )
+        self._early: deque[Exchange] = deque()
         self._tick = 0.0
         self._halt = False
         self._abort = False
@@ -96,8 +100,7 @@ class Engine:
         """Work until the arrivals are over and all requests have come to an end."""
         clock, flight, over = self._clock, self._flight, self._flight.over
         on_event = self._connections.on_event
-        ready: list[tuple[int, int]] = []
-        stamp = 0.0
+        ready: dict[int, tuple[int, float]] = {}
         self._due, self._act = next(self._arrivals, _NEVER)
         try:
             while True:
@@ -111,14 +114,15 @@ class Engine:
                     self._housekeeping(now)
                 if (self._due == _ENDLESS or self._halt) and not flight.count and not over:
                     break
-                if not ready:
-                    ready = self._wait(now)
+                if len(ready) < _ENOUGH:
+                    events = self._wait(now, busy=bool(ready))
                     # What is ready now came by now, though its turn may come later.
                     stamp = clock()
-                flight.now = stamp
-                for fd, event in ready[:_BATCH]:
+                    for fd, event in events:
+                        ready.setdefault(fd, (event, stamp))
+                for fd in list(itertools.islice(ready, _BATCH)):
+                    event, flight.now = ready.pop(fd)
                     on_event(fd, event)
-                ready = ready[_BATCH:]
             self._meter.end_second(clock(), 0, len(self._connections))
         finally:
             self._connections.close()
@@ -127,19 +131,28 @@ class Engine:
 
     def _serve_arrivals(self) -> float:
         """Start what is due, but not so much that answers would have to wait; the time afterwards."""
-        clock, meter, flight = self._clock, self._meter, self._flight
+        clock, meter, flight, early = self._clock, self._meter, self._flight, self._early
+        # With time to spare, a task is started a little before it is due, and its request sent when it is.
+        lead = 0.0 if meter.nap else _LEAD_S
         flight.now = now = clock()
         burst = _BURST
-        while self._due <= now and burst and not self._halt:
+        while self._due - lead <= now and burst and not self._halt:
             burst -= 1
-            late = now - self._due
-            self._connections.late = late > _LATE_S
+            self._connections.late = now - self._due > _LATE_S
             if flight.count >= self.most_in_flight:
                 meter.drop()
             else:
-                meter.arrival(late)
+                meter.arrival()
+                if self._due <= now:
+                    meter.lag(now - self._due)
                 self._act(self._due)
             self._due, self._act = next(self._arrivals, _NEVER)
+            flight.now = now = clock()
+        while early and early[0].due <= now:
+            exchange = early.popleft()
+            if exchange.failure is None:  # else it was given up
+                meter.lag(now - exchange.due)
+                self._connections.send(exchange)
             flight.now = now = clock()
         return now
 
@@ -150,19 +163,24 @@ class Engine:
             self._connections.retire(now)
         self._tick = min(now + _TICK_S, self._meter.second_ends)
 
-    def _wait(self, now: float) -> list[tuple[int, int]]:
+    def _wait(self, now: float, *, busy: bool) -> list[tuple[int, int]]:
         """Sleep until something is due or ready; what is ready."""
-        wake = self._meter.second_ends if self._halt else min(self._due, self._meter.second_ends)
-        # Busy, setting a timer costs as much as a request: wake up for several arrivals at once. Otherwise
-        # wake up a little early, for waking up takes its time, and look around until it is due.
-        nap = self._meter.nap
-        early = 0.0 if nap else _NEAR_S
-        if self._flight.over or wake - now <= early:
+        if busy or self._flight.over or self._early:
             return self._epoll.poll(0, _MOST_EVENTS)
-        self._timer.wake_at(max(wake - early, now + nap))
+        wake = self._meter.second_ends
+        # Busy, setting a timer costs as much as a request: wake up for several arrivals at once.
+        nap = self._meter.nap
+        if not self._halt:
+            wake = min(wake, self._due if nap else self._due - _LEAD_S)
+        if wake <= now:
+            return self._epoll.poll(0, _MOST_EVENTS)
+        self._timer.wake_at(max(wake, now + nap))
         return self._epoll.poll(_LONGEST_SLEEP, _MOST_EVENTS)
 
     def submit(self, exchange: Exchange) -> None:
         """Send a request, now or as soon as there is a connection for it."""
         self._flight.add(exchange)
-        self._connections.send(exchange)
+        if exchange.due > self._clock():
+            self._early.append(exchange)
+        else:
+            self._connections.send(exchange)

@@ -92,10 +92,13 @@ class Meter:
         """The current second, Unix time. It never goes back, whatever the wall clock does."""
         return self._t
 
-    def arrival(self, lag: float) -> None:
-        """An arrival is served, *lag* seconds after it was due."""
+    def arrival(self) -> None:
+        """An arrival is served."""
         self._scheduled += 1
-        self._lag.add(lag * 1e6)
+
+    def lag(self, seconds: float) -> None:
+        """A request that was due is sent *seconds* later."""
+        self._lag.add(seconds * 1e6)
 
     def drop(self) -> None:
         """An arrival cannot be served: too many requests are under way."""

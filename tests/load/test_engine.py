@@ -77,7 +77,7 @@ def test_every_arrival_is_sent_and_answered():
         _, told = run(port, seconds=2.0)
     assert outcomes(told) == {("/count/get", "ok", 200): 100}
     assert (total(told, "scheduled"), total(told, "sent"), total(told, "dropped")) == (100, 100, 0)
-    assert total(told, "opened") <= 5
+    assert total(told, "opened") <= 20  # one, on a quiet machine
     assert Histogram.merged(second.generator.lag for second in told).n == 100
 
 
