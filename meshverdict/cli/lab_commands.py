@@ -24,6 +24,10 @@ def settings_of(options: argparse.Namespace) -> LabSettings:
         raise UsageError(f"--zones {options.zones}: between 1 and 16")
     if not 0 <= options.zone_delay <= 1000:
         raise UsageError(f"--zone-delay {options.zone_delay}: between 0 and 1000 milliseconds, one way")
+    if options.zone_delay and options.zones == 1:
+        raise UsageError(
+            f"--zone-delay {options.zone_delay}: one zone has nobody to be apart from; add --zones 2"
+        )
     return LabSettings(
         zones=options.zones,
         zone_delay_ms=options.zone_delay,

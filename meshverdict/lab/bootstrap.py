@@ -28,9 +28,9 @@ def create_cluster(objects: Objects, nodes: Sequence[Node]) -> None:
         objects.update_status("nodes", {**made, "status": manifest["status"]}, manager="kubelet")
 
 
-def create_system(objects: Objects, nodes: Sequence[Node]) -> None:
-    """Create DNS and the flow log; their pods need the namespaces' service accounts."""
-    for manifest in system_manifests(nodes):
+def create_system(objects: Objects, nodes: Sequence[Node], *, delayed: bool) -> None:
+    """Create DNS, the flow log and, where zones are apart, the delay line's log; their pods need the namespaces' service accounts."""
+    for manifest in system_manifests(nodes, delayed=delayed):
         objects.create(f"{manifest['kind'].lower()}s", manifest, manager=_MANAGER)
 
 

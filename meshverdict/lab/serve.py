@@ -111,7 +111,7 @@ class _Supervisor:
         create_cluster(objects, lab_nodes)
 
         def lost() -> None:
-            log.error("the spawner has ended, and with it the lab")
+            log.error("the spawner or the delay line has ended, and with it the lab")
             if not ended.done():
                 ended.set_result(EXIT_INVALID)
 
@@ -132,7 +132,7 @@ class _Supervisor:
         await reconciler.start()
         await api.start(runtime)
         await reconciler.wait_idle()
-        create_system(objects, lab_nodes)
+        create_system(objects, lab_nodes, delayed=runtime.delay_line is not None)
         Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
         apply_all(objects, manifests)
         self.tell.progress(f"{len(manifests)} objects applied, waiting for the pods")

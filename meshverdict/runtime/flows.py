@@ -64,6 +64,16 @@ class PodNames:
         labels.append(f"k8s:io.kubernetes.pod.namespace={meta['namespace']}")
         return {"namespace": meta["namespace"], "labels": labels, "pod_name": meta["name"]}
 
+    def name(self, address: str) -> str:
+        """``namespace/pod``, or the address itself where no pod has it."""
+        pod = self._pods.get(address)
+        return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" if pod else address
+
+    def node(self, address: str) -> str | None:
+        """The pod's node, or None."""
+        pod = self._pods.get(address)
+        return pod["spec"].get("nodeName") if pod else None
+
 
 @dataclass(slots=True)
 class _Window:

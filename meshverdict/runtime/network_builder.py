@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime import linux
+from meshverdict.runtime.delay_line import packet_socket
+from meshverdict.runtime.ethtool import offload_off
 from meshverdict.runtime.rtnetlink import LOOPBACK, RouteSocket
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
     from meshverdict.runtime.frames import Message
 
 GATEWAY: Final = "169.254.1.1"
@@ -34,6 +39,10 @@ _NODE_SETTINGS: Final = {
     # A load test opens thousands of connections: at the default of 120 s the table fills up.
     "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
     "net/netfilter/nf_conntrack_tcp_timeout_close": "5",
+}
+_WIRE_SETTINGS: Final = {
+    "net/ipv6/conf/all/disable_ipv6": "1",
+    "net/ipv6/conf/default/disable_ipv6": "1",
 }
 _POD_SETTINGS: Final = {
     "net/ipv4/ip_unprivileged_port_start": "0",
@@ -128,6 +137,55 @@ class NetworkBuilder:
             a.routes.route(net, prefix, via=message["address_b"])
         for net, prefix in message["pods_a"]:
             b.routes.route(net, prefix, via=message["address_a"])
+
+    def delayed_links(self, messages: Sequence[Message]) -> list[tuple[socket.socket, socket.socket]]:
+        """Join nodes through the delay line: for each :meth:`link` message the packet sockets of its two ends.
+
+        Each node's link ends in a network of its own, where nothing but the delay line listens.
+        """
+        wire = _new_network()
+        sockets = []
+        try:
+            with linux.in_network(wire), RouteSocket() as inside:
+                _settings(_WIRE_SETTINGS)
+                indexes = itertools.count(_FIRST_INDEX)
+                for message in messages:
+                    ends = self._delayed_ends(message, wire, next(indexes), next(indexes))
+                    for index, _ in ends:
+                        inside.up(index)
+                    a, b = (packet_socket(name) for _, name in ends)
+                    sockets.append((a, b))
+        finally:
+            os.close(wire)  # the packet sockets keep it
+        return sockets
+
+    def _delayed_ends(self, message: Message, wire: int, index_a: int, index_b: int) -> list[tuple[int, str]]:
+        ends = []
+        for near, far, index in (("a", "b", index_a), ("b", "a", index_b)):
+            node, own = self._nodes[message[near]], next(self._nodes[message[near]].indexes)
+            name, address, beyond = (
+                message[f"name_{near}"],
+                message[f"address_{near}"],
+                message[f"address_{far}"],
+            )
+            end = f"d-{index}"
+            node.routes.veth(
+                name,
+                own,
+                mac=pod_mac(address),
+                peer_name=end,
+                peer_index=index,
+                peer_mac=None,
+                peer_network=wire,
+            )
+            with linux.in_network(node.network):
+                offload_off(name)
+            node.routes.address(own, address, 30)
+            node.routes.neighbour(own, beyond, pod_mac(beyond))
+            for net, prefix in message[f"pods_{far}"]:
+                node.routes.route(net, prefix, via=beyond)
+            ends.append((index, end))
+        return ends
 
     def pod(self, network: int, message: Message) -> None:
         """Connect a pod's new network to its node: ``{"pod", "node", "address", "link"}``."""

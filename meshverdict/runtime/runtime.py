@@ -1,6 +1,6 @@
 """The runtime as one part: networks, firewall, kubelet and built-in pods, started in the right order.
 
-    host view -> node networks -> firewall (fails closed) -> kubelet -> DNS and flow-log pods
+    host view -> node networks and the links between them -> firewall (fails closed) -> kubelet -> DNS and flow-log pods
 
 The lab's composition root starts it in the supervisor, with the API's objects already there.
 """
@@ -12,8 +12,10 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from meshverdict.model.errors import LabError
 from meshverdict.network.addresses import DNS_IP, PodAddresses
 from meshverdict.network.nft import FlowLogging, NftSettings
+from meshverdict.runtime.delay_report import DelayLineClient
 from meshverdict.runtime.dns import DnsServer
 from meshverdict.runtime.firewall import Firewall
 from meshverdict.runtime.flows import FlowLog
@@ -31,13 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from meshverdict.cluster.store import Event, Manifest
+    from meshverdict.cluster.store import Event, Manifest, Store
     from meshverdict.model.settings import LabSettings
     from meshverdict.runtime.logs import LogFile
     from meshverdict.runtime.volumes import Token
 
 DNS_IMAGE: Final = "meshverdict/dns"
 FLOWS_IMAGE: Final = "meshverdict/flows"
+DELAY_IMAGE: Final = "meshverdict/delay-line"
 SYSTEM_NAMESPACE: Final = "meshverdict-system"
 PUBLISH_ANNOTATION: Final = "meshverdict.io/publish"
 
@@ -65,13 +68,19 @@ class Runtime:
     """The running runtime; make it with :meth:`start`."""
 
     def __init__(
-        self, services: NodeServices, firewall: Firewall, kubelet: Kubelet, machine_nodes: Sequence[Node]
+        self,
+        services: NodeServices,
+        firewall: Firewall,
+        kubelet: Kubelet,
+        machine_nodes: Sequence[Node],
+        delay_line: DelayLineClient | None,
     ) -> None:
         self.nodes = tuple(machine_nodes)
         self.firewall = firewall
         self.kubelet = kubelet
         self.backend = KubeletBackend(kubelet, services.spawner)
         self._services = services
+        self.delay_line = delay_line
 
     @classmethod
     async def start(cls, world: WorldHandle, objects: KubeletObjects, options: RuntimeOptions) -> Runtime:
@@ -89,8 +98,7 @@ class Runtime:
         )
         lab_nodes = nodes(options.settings.zones)
         networks = {node.name: await spawner.network(node_request(node)) for node in lab_nodes}
-        for request in link_requests(lab_nodes):
-            await spawner.call(request)
+        delay_line = await _join(spawner, lab_nodes, objects.store, options)
         flows = FlowLogging()
         firewall = Firewall(
             objects.store,
@@ -101,6 +109,8 @@ class Runtime:
         )
         firewall.start()
         keeper = KeeperClient(world.keeper)
+        if delay_line is not None:
+            keeper.want_fifo(delay_line.process.pidfd)
         services = NodeServices(
             objects=objects,
             spawner=spawner,
@@ -114,19 +124,33 @@ class Runtime:
             logs=options.logs,
             enforced=firewall.enforced,
             token=options.token,
-            builtins=_builtins(objects, networks, firewall, flows),
+            builtins=_builtins(objects, networks, firewall, flows, delay_line),
             want_fifo=keeper.want_fifo,
             capacity=capacity(),
         )
         kubelet = Kubelet(services)
         kubelet.start()
-        return cls(services, firewall, kubelet, lab_nodes)
+        return cls(services, firewall, kubelet, lab_nodes, delay_line)
 
     async def stop(self) -> None:
         """End all pods and the spawner."""
         self.firewall.stop()
         await self.kubelet.stop()
+        if self.delay_line is not None:
+            self.delay_line.stop()
         self._services.spawner.close()
+
+
+async def _join(
+    spawner: SpawnClient, lab_nodes: Sequence[Node], store: Store, options: RuntimeOptions
+) -> DelayLineClient | None:
+    """Join the nodes: directly, or through the delay line where there is a delay."""
+    links, delay = link_requests(lab_nodes), options.settings.zone_delay_ms
+    if links and delay:
+        return await DelayLineClient.start(spawner, links, delay, store, options.on_lost)
+    for request in links:
+        await spawner.call(request)
+    return None
 
 
 def capacity() -> dict[str, float]:
@@ -147,7 +171,11 @@ def _nft_settings(settings: LabSettings, flows: FlowLogging) -> NftSettings:
 
 
 def _builtins(
-    objects: KubeletObjects, networks: dict[str, int], firewall: Firewall, flows: FlowLogging
+    objects: KubeletObjects,
+    networks: dict[str, int],
+    firewall: Firewall,
+    flows: FlowLogging,
+    delay_line: DelayLineClient | None,
 ) -> dict[str, Any]:
     async def dns(_pod: Manifest, network: int, log: LogFile) -> Builtin:
         return await DnsServer.start(objects.store, network, log)
@@ -158,12 +186,19 @@ def _builtins(
             objects.store, open_log(networks[node], flows.group), node, firewall.policies_of, log
         )
 
-    return {DNS_IMAGE: dns, FLOWS_IMAGE: flow_log}
+    async def delays(_pod: Manifest, _network: int, log: LogFile) -> Builtin:
+        if delay_line is None:
+            raise LabError(f"image {DELAY_IMAGE}: this lab has no delay between zones, so nothing to log")
+        delay_line.write_to(log)
+        return delay_line
+
+    return {DNS_IMAGE: dns, FLOWS_IMAGE: flow_log, DELAY_IMAGE: delays}
 
 
-def system_manifests(lab_nodes: Sequence[Node]) -> list[Manifest]:
+def system_manifests(lab_nodes: Sequence[Node], *, delayed: bool = False) -> list[Manifest]:
     """The pods and Services of the lab itself, to be created once its namespaces are there."""
-    return [dns_service(), dns_pod(lab_nodes[0]), *(flows_pod(node) for node in lab_nodes)]
+    own = [dns_service(), dns_pod(lab_nodes[0]), *(flows_pod(node) for node in lab_nodes)]
+    return [*own, delay_pod(lab_nodes[0])] if delayed else own
 
 
 def dns_service() -> Manifest:
@@ -188,6 +223,11 @@ def dns_pod(node: Node) -> Manifest:
 def flows_pod(node: Node) -> Manifest:
     """The pod whose log is the node's flow log."""
     return _pod(f"flows-{node.name}", SYSTEM_NAMESPACE, {"k8s-app": "flows"}, node, FLOWS_IMAGE)
+
+
+def delay_pod(node: Node) -> Manifest:
+    """The pod whose log is what the delay line says of itself."""
+    return _pod("delay-line", SYSTEM_NAMESPACE, {"k8s-app": "delay-line"}, node, DELAY_IMAGE)
 
 
 def _pod(name: str, namespace: str, labels: dict[str, str], node: Node, image: str) -> Manifest:

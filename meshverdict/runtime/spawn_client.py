@@ -108,6 +108,15 @@ class SpawnClient:
         _, (descriptor,) = await self.call(request)
         return descriptor
 
+    async def delay_line(self, links: Sequence[Message], delay_ns: int, report: int) -> Process:
+        """Join nodes through a delay line whose reports go to the pipe *report*, which stays the caller's.
+
+        Raises:
+            SpawnError: The kernel refused a link.
+        """
+        request = {"op": "delay_line", "links": list(links), "delay_ns": delay_ns}
+        return await self._process(request, [report])
+
     async def start(
         self,
         pod: str,

@@ -19,7 +19,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from meshverdict.runtime import frames, linux, process
+from meshverdict.runtime import delay_line, frames, linux, process
 from meshverdict.runtime.network_builder import NetworkBuilder
 from meshverdict.runtime.rootfs import HostView, Mount, RootSpec
 
@@ -126,6 +126,7 @@ class Spawner:
             "configure": self._configure,
             "node": self._node,
             "link": self._link,
+            "delay_line": self._delay_line,
             "sandbox": self._sandbox,
             "remove": self._remove,
             "start": self._start,
@@ -147,6 +148,20 @@ class Spawner:
     def _link(self, message: Message, _descriptors: list[int]) -> None:
         self._networks.link(message)
         self._answer(message["id"], {})
+
+    def _delay_line(self, message: Message, descriptors: list[int]) -> None:
+        """Join nodes by links with a delay, and start the process that carries them."""
+        (report,) = descriptors
+        links = self._networks.delayed_links(message["links"])
+        try:
+            self._fork(
+                message["id"],
+                lambda _: delay_line.run_child(links, message["delay_ns"], report),
+            )
+        finally:
+            for a, b in links:
+                a.close()
+                b.close()
 
     def _sandbox(self, message: Message, _descriptors: list[int]) -> None:
         """Make the namespaces that a pod's containers share, with the pod's network in them."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.network.addresses import pod_blocks
 from meshverdict.network.values import SERVICE_RANGE, NodeNet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WORLD_ADDRESS: Final = "172.31.0.1"
 API_PORT: Final = 6443
@@ -65,8 +68,8 @@ def node_request(node: Node) -> dict[str, Any]:
     }
 
 
-def link_requests(all_nodes: list[Node]) -> list[dict[str, Any]]:
-    """The spawner's requests that join every two nodes by a direct link, without delay."""
+def link_requests(all_nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """The spawner's requests that join every two nodes by a link (direct, or as an end of the delay line)."""
     pairs = [(a, b) for i, a in enumerate(all_nodes) for b in all_nodes[i + 1 :]]
     return [_link(a, b, number) for number, (a, b) in enumerate(pairs, 1)]
 
