@@ -11,9 +11,12 @@ from typing import Final
 
 from meshverdict.mesh.files import CLUSTERS, LISTENERS, ResourceFile
 
-# One request to the admin interface that has all that `pending` and `rejections` read.
-STATS_PATH: Final = "/stats?filter=(version_text|update_rejected)$"
+# One request to the admin interface that has all that the functions here read.
+STATS_PATH: Final = "/stats?filter=(version_text|update_rejected|warming_clusters|total_listeners_warming)$"
 _TEXT: Final = re.compile(r'^(?P<name>.+)\.version_text: "(?P<version>[^"]*)"$', re.MULTILINE)
+_WARMING: Final = re.compile(
+    r"^\w+\.(?:warming_clusters|total_listeners_warming): (?P<count>\d+)$", re.MULTILINE
+)
 _REJECTED: Final = re.compile(r"^(?P<name>.+)\.update_rejected: (?P<count>[1-9]\d*)$", re.MULTILINE)
 
 
@@ -40,6 +43,11 @@ def _is_live(file: ResourceFile, live: dict[str, str]) -> bool:
         return live.get(f"cluster.{file.resources[0]['cluster_name']}", file.version) == file.version
     suffix = f".rds.{file.resources[0]['name']}"
     return all(version == file.version for name, version in live.items() if name.endswith(suffix))
+
+
+def warming(stats: str) -> int:
+    """How many clusters and listeners are accepted, but do not serve yet."""
+    return sum(int(match["count"]) for match in _WARMING.finditer(stats))
 
 
 def rejections(stats: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 Envoy reads its resources from files and sees only a rename(2). A route may name a cluster only once the cluster is
 there, and a cluster's endpoints have to be there before it: so files are put in place endpoints first, then clusters,
-routes and listeners, and taken away in the opposite order. Each file's ``version_info`` is a hash of its content, which
+routes and listeners, each live before the next, and taken away in the opposite order. Each file's ``version_info`` is a hash of its content, which
 the admin interface shows as ``version_text`` once it is live.
 """
 
@@ -19,6 +19,8 @@ from meshverdict.mesh.envoy import Json
 CLUSTERS: Final = "cds.json"
 LISTENERS: Final = "lds.json"
 _ORDER: Final = ("eds-", CLUSTERS, "rds-", LISTENERS)
+# Endpoints and clusters become live together.
+_STAGES: Final = (0, 0, 1, 2)
 
 
 def endpoint_file(folder: str, cluster: str) -> str:
@@ -75,23 +77,26 @@ class Step:
     file: ResourceFile | None
 
 
-def replacement(old: Iterable[ResourceFile], new: Iterable[ResourceFile]) -> list[Step]:
-    """The steps from one set of files to another; files with the same version are left alone.
+def replacement(old: Iterable[ResourceFile], new: Iterable[ResourceFile]) -> list[list[Step]]:
+    """The steps from one set of files to another, in stages; files with the same version are left alone.
 
-    Clusters that go are kept until the routes and listeners that named them are replaced: the clusters' file is then
-    written twice.
+    Each stage has to be live (`convergence.pending` and `convergence.warming`) before the next begins: a new cluster
+    answers 503 until it is warm, so no route may name it before. Clusters that go are kept until the routes and
+    listeners that named them are replaced: the clusters' file is then written twice.
     """
     before: Mapping[str, ResourceFile] = {file.path: file for file in old}
     after: Mapping[str, ResourceFile] = {file.path: file for file in new}
-    changed = [f for f in after.values() if f.path not in before or before[f.path].version != f.version]
-    puts, last = [], []
-    for file in sorted(changed, key=lambda f: (_rank(f.path), f.path)):
+    stages: list[list[Step]] = [[], [], [], [], []]
+    for file in sorted(after.values(), key=lambda f: (_rank(f.path), f.path)):
+        if file.path in before and before[file.path].version == file.version:
+            continue
         both = _with_leaving_clusters(before.get(file.path), file)
-        puts.append(Step(file.path, both))
+        stages[_STAGES[_rank(file.path)]].append(Step(file.path, both))
         if both is not file:
-            last.append(Step(file.path, file))
+            stages[3].append(Step(file.path, file))
     gone = [path for path in before if path not in after]
-    return puts + last + [Step(path, None) for path in sorted(gone, key=lambda p: (-_rank(p), p))]
+    stages[4] = [Step(path, None) for path in sorted(gone, key=lambda p: (-_rank(p), p))]
+    return [stage for stage in stages if stage]
 
 
 def _with_leaving_clusters(before: ResourceFile | None, file: ResourceFile) -> ResourceFile:

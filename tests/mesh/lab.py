@@ -23,8 +23,8 @@ from pathlib import Path
 
 from meshverdict.mesh.bootstrap import ADMIN_PORT, bootstrap, command
 from meshverdict.mesh.capture import Capture, render
-from meshverdict.mesh.convergence import STATS_PATH, pending, rejections
-from meshverdict.mesh.files import ResourceFile, replacement
+from meshverdict.mesh.convergence import STATS_PATH, pending, rejections, warming
+from meshverdict.mesh.files import ResourceFile, Step, replacement
 from meshverdict.mesh.identity import certificates
 from meshverdict.mesh.sidecar import Translation, translate
 from meshverdict.mesh.values import Mesh, Workload
@@ -363,18 +363,34 @@ class Lab:
             if slot.envoy:
                 ours = translate(mesh, workload, str(slot.folder))
                 new = ours.files()
-                for step in replacement(slot.files, new):
-                    if step.file is None:
-                        Path(step.path).unlink()
-                    else:
-                        _put(step.file)
+                for stage in replacement(slot.files, new):
+                    self._carry_out(slot, stage)
                 slot.files = new
                 found.append(ours)
-        for slot in self.running:
-            self._wait(
-                slot, lambda s=slot: not pending(s.files, s.admin(STATS_PATH)), "did not take the files"
-            )
         return found
+
+    def _carry_out(self, slot: Slot, stage: list[Step]) -> None:
+        """One stage of a replacement, until it is live."""
+        for step in stage:
+            if step.file is None:
+                Path(step.path).unlink()
+            else:
+                _put(step.file)
+        files = [step.file for step in stage if step.file is not None]
+
+        def live() -> bool:
+            stats = slot.admin(STATS_PATH)
+            return not pending(files, stats) and not warming(stats)
+
+        self._wait(slot, live, "did not take the files")
+
+    def outside(self, address: str, port: int) -> bytes:
+        """What a process beside the pods, without a sidecar, gets for a line of text."""
+        with linux.socket_in(self._bridge, socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.settimeout(3)
+            sock.connect((address, port))
+            sock.sendall(b"GET / HTTP/1.1\r\nhost: b\r\n\r\n")
+            return sock.recv(1000)
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """What the sidecars refused."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshverdict.mesh.convergence import pending, rejections
+from meshverdict.mesh.convergence import pending, rejections, warming
 from meshverdict.mesh.files import endpoint_file, replacement, resource_file, route_file
 
 
@@ -16,16 +16,15 @@ def _set(*clusters, version="1"):
 
 
 def _names(steps):
-    return [(step.path.rpartition("/")[2], step.file is not None) for step in steps]
+    return [[(step.path.rpartition("/")[2], step.file is not None) for step in stage] for stage in steps]
 
 
 def test_what_is_new_comes_before_what_names_it():
-    """Endpoints, clusters, routes, listeners."""
+    """Endpoints and clusters, then routes, then listeners."""
     assert _names(replacement([], _set("a"))) == [
-        ("eds-a.json", True),
-        ("cds.json", True),
-        ("rds-80.json", True),
-        ("lds.json", True),
+        [("eds-a.json", True), ("cds.json", True)],
+        [("rds-80.json", True)],
+        [("lds.json", True)],
     ]
 
 
@@ -38,14 +37,13 @@ def test_a_cluster_goes_after_the_route_that_named_it():
     """The clusters' file keeps the old one until routes are replaced; its endpoints go last."""
     steps = replacement(_set("a", "b"), _set("b", "c"))
     assert _names(steps) == [
-        ("eds-c.json", True),
-        ("cds.json", True),
-        ("rds-80.json", True),
-        ("cds.json", True),
-        ("eds-a.json", False),
+        [("eds-c.json", True), ("cds.json", True)],
+        [("rds-80.json", True)],
+        [("cds.json", True)],
+        [("eds-a.json", False)],
     ]
-    assert [c["name"] for c in steps[1].file.resources] == ["b", "c", "a"]
-    assert [c["name"] for c in steps[3].file.resources] == ["b", "c"]
+    assert [c["name"] for c in steps[0][1].file.resources] == ["b", "c", "a"]
+    assert [c["name"] for c in steps[2][0].file.resources] == ["b", "c"]
 
 
 def test_no_two_resources_share_a_file():
@@ -66,7 +64,10 @@ def test_versions_tell_what_is_live():
             f'listener_manager.lds.version_text: "{live["lds.json"]}"',
             "listener_manager.lds.update_rejected: 0",
             "cluster_manager.cds.update_rejected: 2",
+            "cluster_manager.warming_clusters: 1",
+            "listener_manager.total_listeners_warming: 2",
         ]
     )
     assert pending(files, stats) == ["rds-80.json"]
+    assert warming(stats) == 3
     assert rejections(stats) == {"cluster_manager.cds": 2}
