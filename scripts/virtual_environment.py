@@ -50,6 +50,7 @@ class VirtualEnvironment:
         self._extras = ",".join(extras)
         self._say = say
         self._stamp = self.folder / ".meshverdict-setup"
+        self._place = self.folder / ".meshverdict-place"
 
     def current(self) -> bool:
         """Whether it is there and was made from these files, this Python and at this place."""
@@ -62,12 +63,13 @@ class VirtualEnvironment:
             VenvError: Saying what failed and what to do.
         """
         begin = time.monotonic()
-        if not self._works("import pip"):
+        if self._moved() or not self._works("import pip"):
             self._check_space()
             self._make()
             self._bootstrap_pip()
         self._install()
         self._stamp.write_text(self._fingerprint())
+        self._place.write_text(str(self._root))
         self._say(f"installed in {time.monotonic() - begin:.0f} s")
 
     def _fingerprint(self) -> str:
@@ -75,6 +77,10 @@ class VirtualEnvironment:
         for file in ("pyproject.toml", "setup.py"):
             digest.update((self._root / file).read_bytes())
         return digest.hexdigest()
+
+    def _moved(self) -> bool:
+        """Whether it was made at another place: its commands still name the Python of that place."""
+        return self._place.is_file() and self._place.read_text() != str(self._root)
 
     def _works(self, statement: str) -> bool:
         if not self.python.exists():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import IO, Any
 
@@ -55,13 +56,31 @@ def stop(state: StateFolder, timeout: float) -> bool:
     if pid is None:
         state.forget()
         return False
-    for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself in between
-            os.kill(pid, number)
-        if state.wait_stopped(patience):
-            state.forget()
-            return True
+    with _watched(pid) as ended:
+        for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself in between
+                os.kill(pid, number)
+            if state.wait_stopped(patience):
+                ended(patience)
+                state.forget()
+                return True
     raise LabError(f"the lab's keeper, process {pid}, does not end; see {state.logs / 'keeper.log'}")
+
+
+@contextlib.contextmanager
+def _watched(pid: int) -> Iterator[Callable[[float], object]]:
+    """Wait for the end of a process, as it lets go of its lock some moments before."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield lambda _: None
+        return
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    try:
+        yield lambda patience: poll.poll(patience * 1000)
+    finally:
+        os.close(descriptor)
 
 
 def _already_up(running: LabInfo, options: UpOptions) -> LabInfo:
