@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 import yaml
 
@@ -22,6 +22,29 @@ _SUMMARY: Final = 30
 
 class SyntaxProblem(Exception):  # noqa: N818 - the message is one half of a sentence, not an error by itself
     """The text is not JSON or YAML; the message is Go's."""
+
+
+class Number(float):
+    """A number with a point or exponent; ``text`` is how it was written, which refusals quote."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """From the digits of a document."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
+class YamlRoot(dict[str, Any]):
+    """The root of a YAML document that had keys twice; ``problem`` names them with their lines, as Go does."""
+
+    __slots__ = ("problem",)
+
+    def __init__(self, value: dict[str, Any], problem: str) -> None:
+        super().__init__(value)
+        self.problem = problem
 
 
 class Obj(dict[str, Any]):
@@ -47,7 +70,9 @@ def parse_json(body: bytes) -> Any:
     """
     text = body.decode("utf-8", "replace")
     try:
-        value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer)
+        value = json.loads(
+            text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer, parse_float=Number
+        )
     except json.JSONDecodeError as error:
         raise SyntaxProblem(syntax_error(text, error)) from None
     except RecursionError:
@@ -119,9 +144,16 @@ def parse_yaml(body: bytes) -> Any:
     if root is None:
         return None
     try:
-        return _Converter().convert(root, 0)
+        converter = _Converter()
+        value = converter.convert(root, 0)
     except _Excess:
         raise SyntaxProblem("yaml: document contains excessive aliasing") from None
+    if converter.doubled and isinstance(value, dict):
+        lines = "".join(
+            f"\n  line {line}: key {json.dumps(key)} already set in map" for line, key in converter.doubled
+        )
+        return YamlRoot(value, f"yaml: unmarshal errors:{lines}")
+    return value
 
 
 def _go_yaml_error(error: yaml.MarkedYAMLError) -> str:
@@ -138,6 +170,7 @@ def _go_yaml_error(error: yaml.MarkedYAMLError) -> str:
 class _Converter:
     def __init__(self) -> None:
         self._count = 0
+        self.doubled: list[tuple[int, str]] = []
 
     def convert(self, node: yaml.Node, depth: int) -> Any:
         self._count += 1
@@ -154,6 +187,7 @@ class _Converter:
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
         pairs: list[tuple[str, Any]] = []
         merged: list[tuple[str, Any]] = []
+        seen: set[str] = set()
         for key_node, value_node in node.value:
             if key_node.value == "<<" and not getattr(key_node, "style", None):
                 sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
@@ -164,12 +198,15 @@ class _Converter:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise SyntaxProblem(f"yaml: invalid map key: {key_node.id}")
-            pairs.append((_key(_scalar(key_node)), self.convert(value_node, depth + 1)))
+            key = _key(_scalar(key_node))
+            if key in seen:
+                self.doubled.append((key_node.start_mark.line + 1, key))
+            seen.add(key)
+            pairs.append((key, self.convert(value_node, depth + 1)))
         own = {key for key, _ in pairs}
         pairs = [*[(k, v) for k, v in merged if k not in own], *pairs]
         # Go turns YAML into JSON with sorted keys before it decodes.
-        pairs.sort(key=lambda pair: pair[0])
-        return _pairs(pairs)
+        return dict(sorted(dict(pairs).items()))
 
 
 def _key(value: Any) -> str:

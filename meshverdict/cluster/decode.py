@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from meshverdict.cluster.bodies import Obj
+from meshverdict.cluster.bodies import Number, Obj
 from meshverdict.cluster.schema import Node, go_type
 
 _QUANTITY: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
@@ -225,6 +225,8 @@ def _json_type(value: Any) -> str:
 
 
 def _number(value: float) -> str:
+    if isinstance(value, Number):
+        return value.text
     return f"{value:g}" if isinstance(value, float) and not value.is_integer() else repr(value)
 
 

@@ -29,6 +29,7 @@ from meshverdict.cluster.schema import Node, definitions
 from meshverdict.cluster.service_ips import Addresses, ServiceIps
 from meshverdict.cluster.store import Manifest, Store
 from meshverdict.cluster.validation import validate, validate_update
+from meshverdict.cluster.webhooks import Webhook
 from meshverdict.network.addresses import ServiceAddresses
 
 NAMESPACES: Final = "namespaces"
@@ -36,6 +37,8 @@ NAMESPACES: Final = "namespaces"
 Errors = list[FieldError]
 Entries = list[Any]
 Manifests = list[Manifest]
+Webhooks = list[Webhook]
+Texts = list[str]
 CRDS: Final = "customresourcedefinitions.apiextensions.k8s.io"
 _NAME_ATTEMPTS: Final = 8
 _PROTECTED: Final = frozenset({"default", "kube-system", "kube-public"})
@@ -80,6 +83,7 @@ class Objects:
         self.custom = CustomResources(self.kinds)
         self._ips = ServiceIps(addresses or ServiceAddresses())
         self._recorder = EventRecorder(self)
+        self.webhooks: Webhooks = []
 
     # ---- reading
 
@@ -151,11 +155,13 @@ class Objects:
         if "kind" in obj:
             new |= {"kind": kind.kind, "apiVersion": kind.api_version}
         new = strategies.without_status(kind, new)
+        for webhook in self.webhooks:
+            new = webhook.mutate(kind.resource, new)
         new = strategies.completed(kind, self._defaulted(kind, new), uid)
         if kind.resource == "pods":
             new = checks.with_account(self.store, new)
         self._check(kind, new, self._errors(kind, new))
-        admission.check(kind.kind, kind.group, kind.resource, new)
+        self._admit(kind, new)
         if self.store.get(kind.resource, namespace, name) is not None:
             raise refuse.already_exists(kind.plural, kind.group, name)
         if kind.resource == "services":
@@ -185,6 +191,16 @@ class Objects:
     def _check(self, kind: Kind, obj: Manifest, errors: Errors) -> None:
         if errors:
             raise refuse.invalid(kind.kind, kind.group, obj["metadata"].get("name") or "", errors)
+
+    def _admit(self, kind: Kind, obj: Manifest) -> None:
+        admission.check(kind.kind, kind.group, kind.resource, obj)
+        for webhook in self.webhooks:
+            webhook.check(kind.resource, obj)
+
+    def warnings(self, resource: str, obj: Manifest) -> Texts:
+        """What the author of an accepted object should know, for Warning headers."""
+        found = admission.warnings(resource, obj)
+        return found + [text for webhook in self.webhooks for text in webhook.warnings(resource, obj)]
 
     def _author(self, kind: Kind, write: Write) -> Author:
         return Author(write.manager, kind.api_version, self.now(), _OWNERSHIP.get(write.subresource, ""))
@@ -234,7 +250,7 @@ class Objects:
             self._check(kind, new, [])
         else:
             self._check(kind, new, self._update_errors(kind, new, old))
-            admission.check(kind.kind, kind.group, resource, new)
+            self._admit(kind, new)
         if resource == "services" and not write.subresource:
             new = self._ips.change(new, old)
         return self._replace(kind, new, old, write, managed=meta.get("managedFields"))

@@ -9,7 +9,14 @@ from aiohttp import web
 
 from meshverdict.cluster.auth import Authenticator, User
 from meshverdict.cluster.backend import PodBackend
-from meshverdict.cluster.bodies import BODY_LIMIT, SyntaxProblem, parse_json, parse_yaml, summarize
+from meshverdict.cluster.bodies import (
+    BODY_LIMIT,
+    SyntaxProblem,
+    YamlRoot,
+    parse_json,
+    parse_yaml,
+    summarize,
+)
 from meshverdict.cluster.crd_schema import prune
 from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import (
@@ -27,7 +34,7 @@ from meshverdict.cluster.kinds import Kind
 from meshverdict.cluster.objects import Objects, Write
 from meshverdict.cluster.protobuf import ProtobufError, parse_protobuf
 from meshverdict.cluster.schema import Node, definitions
-from meshverdict.cluster.store import Manifest
+from meshverdict.cluster.store import Event, Manifest
 
 _ACCEPTED: Final = f"{JSON_TYPE}, {YAML_TYPE}, {PROTOBUF_TYPE}"
 _META: Final = "meta.k8s.io"
@@ -45,12 +52,22 @@ _INTERNAL: Final = {
 
 
 @dataclass(slots=True)
+class LastEvent:
+    """The change encoded last, for the other watchers that want it in the same form."""
+
+    event: Event | None = None
+    type: str = ""
+    data: bytes = b""
+
+
+@dataclass(slots=True)
 class Services:
     """What handlers work with."""
 
     objects: Objects
     auth: Authenticator
     backend: PodBackend
+    last: LastEvent = field(default_factory=LastEvent)
 
 
 @dataclass(slots=True)
@@ -183,7 +200,8 @@ class Call:
         except DecodeError as error:
             raise self.unreadable(str(error)) from None
         if check_fields:
-            self.strictness(decoded.problems)
+            doubled = [value.problem] if isinstance(value, YamlRoot) else []
+            self.strictness(doubled + decoded.problems)
         return complete_head(decoded.value, kind)
 
     def custom(self, value: Manifest, node: Node, *, check_fields: bool) -> Manifest:

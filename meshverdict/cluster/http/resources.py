@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from meshverdict.cluster import admission, deletion
+from meshverdict.cluster import deletion
 from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import ApiError, bad_request, not_found
 from meshverdict.cluster.event_api import from_events_api
@@ -91,7 +91,7 @@ async def create(call: Call) -> web.Response:
     if call.kind.group == "events.k8s.io":
         obj = from_events_api(obj)
     made = call.objects.create_with(call.kind.resource, obj, write)
-    call.warnings += admission.warnings(call.kind.resource, made)
+    call.warnings += call.objects.warnings(call.kind.resource, made)
     return show(call, made, 201)
 
 
@@ -130,7 +130,7 @@ async def update(call: Call) -> web.Response:
         obj = from_events_api(obj)
     _require_version(call, obj)
     made = call.objects.update_with(kind.resource, obj, write)
-    call.warnings += admission.warnings(kind.resource, made) if not write.subresource else []
+    call.warnings += call.objects.warnings(kind.resource, made) if not write.subresource else []
     return show(call, made)
 
 
@@ -178,7 +178,7 @@ def _named(call: Call, obj: Manifest) -> None:
 async def patch(call: Call) -> web.Response:
     """``PATCH`` of one object, or of its status."""
     made, created = await patch_object(call)
-    call.warnings += admission.warnings(call.kind.resource, made) if not call.route.subresource else []
+    call.warnings += call.objects.warnings(call.kind.resource, made) if not call.route.subresource else []
     return show(call, made, 201 if created else 200)
 
 

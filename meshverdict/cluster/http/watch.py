@@ -10,7 +10,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
@@ -28,19 +27,6 @@ _PAUSE: Final = 0.004  # changes within it share one write; far below what a wat
 _LONGEST: Final = 86_400
 
 Render = Callable[[str, Manifest], bytes]
-
-
-@dataclass(slots=True)
-class _Encoded:
-    """The last change encoded, kept for the other watchers of it."""
-
-    event: Event | None = None
-    type: str = ""
-    form: tuple[str, str, str] = ("", "", "")
-    data: bytes = b""
-
-
-_LAST: Final = _Encoded()
 
 
 class Watcher:
@@ -90,11 +76,11 @@ class Watcher:
     def _encoded(self, kind: str, event: Event) -> bytes:
         if not self._shared:
             return self._render(kind, event.obj)
-        form = (self._resource, self._call.form.media, "")
-        if _LAST.event is not event or _LAST.type != kind or _LAST.form != form:
-            _LAST.event, _LAST.type, _LAST.form = event, kind, form
-            _LAST.data = self._render(kind, event.obj)
-        return _LAST.data
+        last = self._call.services.last
+        if last.event is not event or last.type != kind:
+            last.event, last.type = event, kind
+            last.data = self._render(kind, event.obj)
+        return last.data
 
     def put(self, data: bytes) -> None:
         """Something to send."""
