@@ -42,10 +42,12 @@ def up(options: argparse.Namespace) -> int:
     """Start a lab and wait until everything is Ready."""
     from meshverdict.lab.up import start  # noqa: PLC0415 - quick start of the other commands
 
-    if options.context or os.environ.get("MESHVERDICT_CONTEXT"):
+    if options.context:
+        return _prepare(options)
+    if os.environ.get("MESHVERDICT_CONTEXT"):
         raise UsageError(
-            "--context: preparing a real cluster is not built yet; apply manifests/ with kubectl, or leave "
-            "--context and MESHVERDICT_CONTEXT away for the embedded lab"
+            "MESHVERDICT_CONTEXT is set: type `meshverdict up --context NAME` to bring the lab to that cluster, or "
+            "unset it for the embedded lab"
         )
     request = UpOptions(
         name=options.name,
@@ -58,6 +60,21 @@ def up(options: argparse.Namespace) -> int:
     )
     info = start(request, progress if options.output == "text" else lambda _: None)
     answer(info.as_dict(), as_json=options.output == "json", text=describe(info))
+    return EXIT_HOLDS
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    """Bring the lab's manifests to a real cluster."""
+    from meshverdict.chaos.prepare import prepare  # noqa: PLC0415
+
+    tell = progress if options.output == "text" else lambda _: None
+    made = prepare(options.context, options.manifests, timeout=options.timeout, progress=tell)
+    text = (
+        f"{made.objects} objects applied, {made.pods} pods Ready in {made.seconds:g} s\n"
+        f"  next      MESHVERDICT_CONTEXT={made.context} chaos run experiments/isolate-redis.json\n"
+        f"  remove    meshverdict down --context {made.context}"
+    )
+    answer(made.as_dict(), as_json=options.output == "json", text=text)
     return EXIT_HOLDS
 
 
@@ -76,6 +93,17 @@ def describe(info: LabInfo) -> str:
 
 def down(options: argparse.Namespace) -> int:
     """Stop the lab; saying so when there is none is not an error."""
+    if options.context:
+        from meshverdict.chaos.prepare import remove  # noqa: PLC0415
+
+        tell = progress if options.output == "text" else lambda _: None
+        count = remove(options.context, options.manifests, progress=tell)
+        answer(
+            {"context": options.context, "removed": count},
+            as_json=options.output == "json",
+            text=f"{count} objects removed",
+        )
+        return EXIT_HOLDS
     from meshverdict.lab.up import stop  # noqa: PLC0415
 
     stopped = stop(StateFolder(options.name), DOWN_TIMEOUT_S)

@@ -55,7 +55,13 @@ def _lab(commands: Commands) -> None:
         metavar="S",
         help="how long everything may take to become Ready (default %(default)s s)",
     )
-    _command(commands, "down", lab_commands.down, "stop the lab; nothing of it is left")
+    down = _command(commands, "down", lab_commands.down, "stop the lab; nothing of it is left")
+    down.add_argument(
+        "--context", metavar="NAME", help="remove the lab's objects from a real cluster instead"
+    )
+    down.add_argument(
+        "--manifests", action="append", default=[], metavar="DIR", help="with --context: what `up` was given"
+    )
     status = _command(commands, "status", lab_commands.status, "what runs: the lab's settings and its pods")
     status.add_argument("-n", "--namespace", help="only the pods of this namespace")
     reach = _command(
