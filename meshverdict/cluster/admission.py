@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from meshverdict.cluster.crd_schema import unchecked
 from meshverdict.cluster.errors import FieldError, bad, forbidden_field, invalid
 from meshverdict.cluster.store import Manifest
 from meshverdict.model.errors import UnsupportedError
@@ -57,6 +58,8 @@ def warnings(resource: str, obj: Manifest) -> list[str]:
     """What an accepted object asks for and does not get, and what Kubernetes itself warns of."""
     if resource == "networkpolicies.networking.k8s.io":
         return policy.warnings(obj)
+    if resource == "customresourcedefinitions.apiextensions.k8s.io":
+        return list(unchecked(obj))
     if resource not in _POD_PATHS:
         return []
     path = _POD_PATHS[resource]

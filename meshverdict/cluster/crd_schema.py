@@ -14,6 +14,7 @@ from meshverdict.cluster.store import Manifest
 
 Schema = dict[str, Any]
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_RULES: Final = "x-kubernetes-validations"
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 _JSON: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -23,6 +24,35 @@ _JSON: Final[dict[str, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),
 }
+
+
+def unchecked(crd: Manifest) -> Iterator[str]:
+    """What a definition asks for and this server does not check, for Warnings."""
+    for index, version in enumerate((crd.get("spec") or {}).get("versions") or []):
+        root = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        yield from _unchecked(root, f"spec.versions[{index}].schema.openAPIV3Schema")
+
+
+def _unchecked(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unchecked(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        if isinstance(value.get(_RULES), list):
+            yield f"{path}.{_RULES}: CEL rules are not evaluated by the embedded lab"
+        if isinstance(pattern := value.get("pattern"), str) and not _compiles(pattern):
+            yield f"{path}.pattern: this pattern is not understood by the embedded lab and matches everything"
+        for key, item in value.items():
+            if key != _RULES:
+                yield from _unchecked(item, f"{path}.{key}")
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def node_of(schema: Schema) -> Node:
@@ -176,10 +206,8 @@ def _scalar(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    try:
-        return re.search(pattern, value) is not None
-    except re.error:
-        return True  # Go's syntax, not Python's; such a pattern is named when the definition is created
+    # A pattern in Go's syntax only is named when the definition is created, and lets everything through.
+    return not _compiles(pattern) or re.search(pattern, value) is not None
 
 
 def _number(value: float, schema: Schema, path: str) -> Iterator[FieldError]:

@@ -15,7 +15,6 @@ from meshverdict.cluster.store import Manifest
 
 _MODE: Final = 0o644
 _PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
-_CRD_VERBS: Final = "Namespaced"
 
 
 def defaulted(resource: str, obj: Manifest) -> Manifest:

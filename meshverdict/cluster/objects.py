@@ -21,7 +21,6 @@ from meshverdict.cluster.custom import CustomResources
 from meshverdict.cluster.defaults import defaulted
 from meshverdict.cluster.errors import ApiError, FieldError
 from meshverdict.cluster.events import EventRecorder
-from meshverdict.cluster.field_sets import leaves
 from meshverdict.cluster.kinds import Kind, Kinds
 from meshverdict.cluster.managed import Author, track
 from meshverdict.cluster.random_names import random_suffix
@@ -419,10 +418,6 @@ class Objects:
         self._recorder.record(
             obj, kind=type, reason=reason, message=message, source=source, field_path=field_path
         )
-
-    def owned_fields(self, kind: Kind, obj: Manifest) -> set[tuple[str, ...]]:
-        """Every field of an object that managers may own."""
-        return set(leaves(obj, self.node(kind)))
 
 
 _OWNERSHIP: Final = {"status": "status", "scale": "scale"}

@@ -33,8 +33,6 @@ _NO_GENERATION: Final = frozenset(
         "controllerrevisions.apps",
     }
 )
-_KEEPS_OWN_STATUS: Final = frozenset({"services", "ingresses.networking.k8s.io", "namespaces", "nodes"})
-UNCONDITIONAL: Final = frozenset({"leases.coordination.k8s.io", "poddisruptionbudgets.policy"})
 _SYSTEM: Final = (
     "uid",
     "resourceVersion",

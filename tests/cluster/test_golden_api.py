@@ -36,6 +36,7 @@ KNOWN: dict[str, str] = {
     "lab-endpoints-02": CONTROLLER,
     "lab-daemonset-02": CONTROLLER,
     "lab-node": KUBELET,
+    "crd-life-02": "the Warning that CEL rules are not evaluated",
     "crd-life-09": "the message of a scale accessor is not made",
     "crd-life-12": "CEL rules of definitions are not evaluated, which a Warning says",
     "watch-initial-07": STEPS,

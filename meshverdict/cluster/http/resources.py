@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from meshverdict.cluster import deletion
 from meshverdict.cluster.decode import DecodeError, decode
-from meshverdict.cluster.errors import ApiError, bad_request, not_found
+from meshverdict.cluster.errors import ApiError, bad, bad_request, invalid, not_found, unsupported
 from meshverdict.cluster.event_api import from_events_api
 from meshverdict.cluster.http.answers import answer
 from meshverdict.cluster.http.call import Call, parse_body
@@ -19,8 +19,25 @@ from meshverdict.cluster.schema import definitions
 from meshverdict.cluster.store import Manifest
 from meshverdict.cluster.tables import partial, table
 
-_DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
-_PROPAGATIONS = ("Background", "Foreground", "Orphan")
+_DELETE_OPTIONS: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+_PROPAGATIONS: Final = ("Background", "Foreground", "Orphan")
+_CREATE_ON_UPDATE: Final = frozenset(
+    {
+        "leases.coordination.k8s.io",
+        "roles.rbac.authorization.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        "events",
+    }
+)
+_CONDITIONAL: Final = frozenset(
+    {
+        "leases.coordination.k8s.io",
+        "poddisruptionbudgets.policy",
+        "customresourcedefinitions.apiextensions.k8s.io",
+    }
+)
 
 
 def show(call: Call, obj: Manifest, status: int = 200) -> web.Response:
@@ -134,33 +151,10 @@ async def update(call: Call) -> web.Response:
     return show(call, made)
 
 
-_CREATE_ON_UPDATE = frozenset(
-    {
-        "leases.coordination.k8s.io",
-        "roles.rbac.authorization.k8s.io",
-        "rolebindings.rbac.authorization.k8s.io",
-        "clusterroles.rbac.authorization.k8s.io",
-        "clusterrolebindings.rbac.authorization.k8s.io",
-        "events",
-        "endpoints",
-        "services",
-    }
-) - {"services", "endpoints"}
-_CONDITIONAL = frozenset(
-    {
-        "leases.coordination.k8s.io",
-        "poddisruptionbudgets.policy",
-        "customresourcedefinitions.apiextensions.k8s.io",
-    }
-)
-
-
 def _require_version(call: Call, obj: Manifest) -> None:
     if obj["metadata"].get("resourceVersion"):
         return
     if call.kind.crd_version is not None or call.kind.resource in _CONDITIONAL:
-        from meshverdict.cluster.errors import bad, invalid  # noqa: PLC0415 - only on this refusal
-
         error = bad("metadata.resourceVersion", 0, "must be specified for an update")
         raise invalid(call.kind.kind, call.kind.group, call.route.name, [error])
 
@@ -226,8 +220,6 @@ async def _delete_options(call: Call) -> dict[str, Any]:
 
 
 def _check_delete(call: Call, propagation: str | None, options: Manifest) -> None:
-    from meshverdict.cluster.errors import invalid, unsupported  # noqa: PLC0415 - only on a refusal
-
     errors = []
     if propagation is not None and propagation not in _PROPAGATIONS:
         supported = ("Foreground", "Background", "Orphan", "nil")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from meshverdict.cluster.auth import AUDIENCE
-from meshverdict.cluster.errors import ApiError, bad, bad_request, conflict, invalid, method_not_allowed
+from meshverdict.cluster.errors import ApiError, bad, bad_request, conflict, invalid
 from meshverdict.cluster.http.answers import answer
 from meshverdict.cluster.http.call import Call
 from meshverdict.cluster.http.patching import JSON, MERGE, STRATEGIC
@@ -295,13 +295,3 @@ HANDLERS: Final[dict[tuple[str, str], Callable[[Call], Awaitable[web.Response]]]
     ("serviceaccounts", "token"): token,
     ("namespaces", "finalize"): finalize,
 }
-
-
-def wrong_method(call: Call, *methods: str) -> None:
-    """Refuse other methods.
-
-    Raises:
-        ApiError: 405.
-    """
-    if call.request.method not in methods:
-        raise method_not_allowed()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from meshverdict.cluster.event_api import to_events_api
 from meshverdict.cluster.http.answers import Form, add_warnings, encode
 from meshverdict.cluster.http.call import Call
 from meshverdict.cluster.http.lists import Selection, check_list_options, revision, selection
@@ -175,8 +176,6 @@ def _bookmark_row(obj: Manifest) -> dict[str, Any]:
 def present(call: Call, obj: Manifest) -> Manifest:
     """A stored object as this API version shows it."""
     if call.kind.group == "events.k8s.io" and obj.get("kind") == "Event":
-        from meshverdict.cluster.event_api import to_events_api  # noqa: PLC0415 - few ever ask
-
         return to_events_api(obj)
     return obj
 
