@@ -45,11 +45,12 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class ResourceFile:
-    """One file: its path, the version that Envoy will report, and the resources in it."""
+    """One file: its path, the version that Envoy will report, the resources in it, and they as JSON."""
 
     path: str
     version: str
     resources: tuple[Json, ...] = field(compare=False, repr=False)
+    body: str = field(compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -59,14 +60,14 @@ class ResourceFile:
     @property
     def text(self) -> str:
         """The content: a discovery response."""
-        return json.dumps({"version_info": self.version, "resources": self.resources}, separators=(",", ":"))
+        return f'{{"version_info":"{self.version}","resources":{self.body}}}'
 
 
 def resource_file(path: str, resources: Iterable[Json]) -> ResourceFile:
     """A file for resources, with its version."""
     kept = tuple(resources)
     body = json.dumps(kept, separators=(",", ":"))
-    return ResourceFile(path, hashlib.blake2s(body.encode(), digest_size=8).hexdigest(), kept)
+    return ResourceFile(path, hashlib.blake2s(body.encode(), digest_size=8).hexdigest(), kept, body)
 
 
 @dataclass(frozen=True)
