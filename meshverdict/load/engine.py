@@ -143,8 +143,6 @@ class Engine:
                 meter.drop()
             else:
                 meter.arrival()
-                if self._due <= now:
-                    meter.lag(now - self._due)
                 self._act(self._due)
             self._due, self._act = next(self._arrivals, _NEVER)
             flight.now = now = clock()
@@ -180,7 +178,10 @@ class Engine:
     def submit(self, exchange: Exchange) -> None:
         """Send a request, now or as soon as there is a connection for it."""
         self._flight.add(exchange)
-        if exchange.due > self._clock():
+        late = self._clock() - exchange.due
+        if late < 0:
             self._early.append(exchange)
-        else:
-            self._connections.send(exchange)
+            return
+        if exchange.scheduled:
+            self._meter.lag(late)
+        self._connections.send(exchange)

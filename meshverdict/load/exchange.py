@@ -19,6 +19,7 @@ class Exchange:
         due: When it was scheduled, seconds of the steady clock; latency counts from here.
         timeout: Seconds after *due* at which it is given up.
         done: Called once when it is over, with the exchange.
+        scheduled: Whether *due* was given by the schedule, so that sending it later is the generator's fault.
         repeatable: Whether it may be sent again when an idle connection turns out to be dead.
         ended: When it was over.
         status: HTTP status; 0 without an answer.
@@ -28,7 +29,7 @@ class Exchange:
     """
 
     __slots__ = ("body", "connection", "data", "done", "due", "ended", "failure", "head", "head_only", "pool", "problem",
-                 "repeatable", "sent", "status", "timeout")  # fmt: skip
+                 "repeatable", "scheduled", "sent", "status", "timeout")  # fmt: skip
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Exchange:
         *,
         head_only: bool = False,
         repeatable: bool = True,
+        scheduled: bool = True,
     ) -> None:
         self.pool = pool
         self.data = data
@@ -48,6 +50,7 @@ class Exchange:
         self.done = done
         self.head_only = head_only
         self.repeatable = repeatable
+        self.scheduled = scheduled
         self.ended = 0.0
         self.status = 0
         self.head = b""

@@ -109,10 +109,11 @@ class Session:
         plain = data is None and json is None and not headers and auth is None
         pool, wire = self._wire(method, url, plain, data, headers, auth, json)
         due, self.due = self.due, None
+        scheduled = due is not None
         if due is None:
             due = self._clock()
             self._further()
-        exchange = self._exchange(method, pool, wire, due, timeout or self._timeout)
+        exchange = self._exchange(method, pool, wire, due, timeout or self._timeout, scheduled=scheduled)
         if exchange.status in _REDIRECTS and allow_redirects:
             exchange = self._redirected(method, url, exchange, due, headers, timeout or self._timeout)
         shown = name or self.request_name or url
@@ -158,7 +159,9 @@ class Session:
             self._cache[method, url] = (pool, wire)
         return pool, wire
 
-    def _exchange(self, method: str, pool: Pool, wire: bytes, due: float, timeout: float) -> Exchange:
+    def _exchange(
+        self, method: str, pool: Pool, wire: bytes, due: float, timeout: float, *, scheduled: bool = False
+    ) -> Exchange:
         """Hand the request to the engine; the task goes on when it is over."""
         current = greenlet.getcurrent()
         exchange = Exchange(
@@ -169,6 +172,7 @@ class Session:
             current.switch,
             head_only=method == "HEAD",
             repeatable=method in _REPEATABLE,
+            scheduled=scheduled,
         )
         self._engine.submit(exchange)
         parent = current.parent

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import Any
 
 import gevent
@@ -40,7 +41,7 @@ log = logging.getLogger("meshverdict.load")
 EVENTS: Any = events
 FINISH, FINISHED = "meshverdict_finish", "meshverdict_finished"
 PRIORITY_VARIABLE = "MESHVERDICT_PRIORITY"
-_NEARLY_OVER_S = 1.0
+_NEARLY_OVER_S, _LATE_START_S = 1.0, 5.0
 _OWN_LISTENERS = {"locust.runners", "meshverdict.load.recorder"}
 
 
@@ -88,6 +89,7 @@ class Driver:
     def __init__(self) -> None:
         self._engine: EngineProcess | None = None
         self._environment: Any = None
+        self.booted = self._started = time.monotonic()
         self._pump: gevent.Greenlet | None = None
         self._users: list[OpenUser] = []
         self._listeners: list[Any] = []
@@ -99,6 +101,7 @@ class Driver:
             MeshverdictError: The options or the tasks do not make one.
         """
         self._environment = environment
+        self._started = time.monotonic()
         options = environment.parsed_options
         self._listeners = [
             listener
@@ -195,14 +198,20 @@ class Driver:
             except Exception:  # as Locust's own events do: a listener's error is logged, and no more
                 log.exception("a listener of the request event failed")
 
+    def _run_time_is_over(self) -> bool:
+        """Whether Locust's run time has passed; on a busy machine the load may have begun later than its clock."""
+        options = self._environment.parsed_options
+        since = self.booted if options.headless or options.autostart else self._started
+        return bool(options.run_time) and time.monotonic() - since >= float(options.run_time) - 0.5
+
     def finish(self) -> bool:
         """End the loop and wait for the answers that are under way; False if it had ended before."""
         engine, self._engine = self._engine, None
         if engine is None or self._pump is None:
             return False
-        if engine.left > _NEARLY_OVER_S:
+        if engine.left > (_LATE_START_S if self._run_time_is_over() else _NEARLY_OVER_S):
             engine.halt()
-        patience = max(user.network_timeout for user in self._users) + _NEARLY_OVER_S + 1.0
+        patience = max(user.network_timeout for user in self._users) + _LATE_START_S + 1.0
         self._pump.join(patience)
         if not self._pump.ready():
             engine.abort()
