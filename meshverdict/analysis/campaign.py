@@ -64,6 +64,11 @@ class StopRule:
         """The level of the judgement at the end."""
         return LEVEL - self.spend
 
+    @property
+    def least_pairs(self) -> int:
+        """The fewest pairs whose p can be as small as *spend*: the least p of n pairs is 2 / 2^n."""
+        return math.ceil(math.log2(2 / self.spend))
+
     def stops(self, differences: Sequence[float]) -> bool:
         """Whether the campaign may stop now.
 

@@ -99,7 +99,7 @@ def judge(
     """
     others = [name for name in differences if name != primary]
     alone = np.asarray(differences[primary], dtype=np.float64)
-    reason = invalid or _too_few(len(alone))
+    reason = invalid or too_few(len(alone))
     if reason:
         return tuple(
             _described(name, np.asarray(differences[name], dtype=np.float64), primary, margin, reason)
@@ -166,7 +166,8 @@ def _described(metric: str, column: Floats, primary: str, margin: float, reason:
     )
 
 
-def _too_few(pairs: int) -> str:
+def too_few(pairs: int) -> str:
+    """Why so few pairs are not judged; empty when they are enough."""
     if pairs >= MIN_PAIRS:
         return ""
     return f"{pairs} usable pairs: fewer than {MIN_PAIRS} are described, not judged"

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from meshverdict.analysis.campaign import Done, Slot, gives_up, minutes_left, plan, remaining
+from meshverdict.analysis.campaign import Done, Slot, StopRule, gives_up, minutes_left, plan, remaining
+from meshverdict.analysis.permutation import MIN_PAIRS
+from meshverdict.chaos.child import chaos_run, held
 from meshverdict.chaos.experiment_file import numbers, planned_seconds
 from meshverdict.chaos.files import Source, reports_folder
 from meshverdict.model.errors import LabError, UsageError
-from meshverdict.report.campaign import Campaign, assess
-from meshverdict.report.files import read_campaign
+from meshverdict.report.campaign import PLAN_FORMAT, Campaign
+from meshverdict.report.files import EARLIER, PLAN_FILE, judge_campaign, pair_folders
 
-FORMAT: Final = "campaign-plan/1"
-PLAN_FILE: Final = "campaign.json"
-EARLIER: Final = "earlier"
+LOCK: Final = ".campaign.lock"
 _OVERHEAD_S: Final = 10.0  # start of lab and chaos, pictures before and after
 # What a person may have exported for single runs, and what would change the plan.
 _OWN: Final = ("MESHVERDICT_ARM", "MESHVERDICT_PAIR", "MESHVERDICT_SEED", "MESHVERDICT_TELL")
@@ -44,6 +42,8 @@ class CampaignPlan:
         seed: Of the order of the arms and of the arrivals.
         variables: ``--var`` values.
         reports: Folder of all reports.
+        look_after: Look once after this many pairs, and stop there if the primary metric differs clearly.
+        lab: Name of the lab; by default the environment's.
     """
 
     experiment: Path
@@ -51,6 +51,8 @@ class CampaignPlan:
     seed: int
     variables: Mapping[str, str] = field(default_factory=dict)
     reports: Path | None = None
+    look_after: int | None = None
+    lab: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -61,37 +63,76 @@ class CampaignPlan:
     def as_dict(self) -> dict[str, Any]:
         """What makes a campaign the same one when its command is typed again."""
         digest = hashlib.sha256(self.experiment.read_bytes()).hexdigest()
+        early = {} if self.look_after is None else {"look_after": self.look_after}
         return {
-            "format": FORMAT,
+            "format": PLAN_FORMAT,
             "experiment": {"file": self.experiment.name, "sha256": digest},
             "pairs": self.pairs,
             "seed": self.seed,
             "variables": dict(self.variables),
+            **early,
         }
+
+    def refuse_nonsense(self) -> None:
+        """Refuse numbers that cannot be meant.
+
+        Raises:
+            UsageError: Naming the option.
+        """
+        if self.pairs < 1:
+            raise UsageError(
+                f"--pairs {self.pairs}: at least 1; {MIN_PAIRS} are the least that can be judged, plan 8 to 12"
+            )
+        if self.look_after is None:
+            return
+        least = StopRule(self.look_after).least_pairs
+        if not least <= self.look_after < self.pairs:
+            raise UsageError(
+                f"--look-after {self.look_after}: at least {least}, since fewer pairs cannot pass the early look's"
+                f" level, and fewer than --pairs {self.pairs}"
+            )
 
 
 def run_campaign(wanted: CampaignPlan, progress: Callable[[str], None]) -> Campaign:
     """Make the runs that are still missing, and judge them all.
 
     Raises:
-        UsageError: The experiment or the number of pairs is wrong.
-        LabError: Runs cannot be made here (three in a row were unusable).
+        UsageError: The experiment, or a number of pairs, is wrong.
+        LabError: Runs cannot be made here (three in a row were unusable), or somebody else makes them.
+        KeyboardInterrupt: Somebody interrupted it; the run under way has been rolled back.
     """
-    if wanted.pairs < 1:
-        raise UsageError(
-            f"--pairs {wanted.pairs}: at least 1; 6 are the least that can be judged, plan 8 to 12"
-        )
-    _take_up(wanted, progress)
+    wanted.refuse_nonsense()
+    wanted.folder.mkdir(parents=True, exist_ok=True)
+    with held(wanted.folder / LOCK, progress) as lock:
+        _take_up(wanted, progress)
+        try:
+            _make_runs(wanted, progress, lock)
+        except KeyboardInterrupt:
+            left = len(remaining(plan(wanted.pairs, wanted.seed), _done(wanted.folder)))
+            progress(
+                f"interrupted: the run under way was rolled back, and {2 * wanted.pairs - left} of"
+                f" {2 * wanted.pairs} runs are made; type the same command to go on"
+            )
+            raise
+    return judge_campaign(wanted.folder)
+
+
+def _make_runs(wanted: CampaignPlan, progress: Callable[[str], None], lock: int) -> None:
     planned = plan(wanted.pairs, wanted.seed)
     seconds: list[float] = []
     fresh: list[Done] = []
     while to_do := remaining(planned, _done(wanted.folder)):
+        if judge_campaign(wanted.folder, missing_is_empty=True).stopped_early:
+            progress(f"stopped after {wanted.look_after} pairs by the rule fixed beforehand")
+            return
         slot = to_do[0] if not fresh else _next(to_do, fresh[-1])
         left = minutes_left(to_do, seconds, expected_s(wanted))
         place = f"pair {slot.pair} of {wanted.pairs}, {slot.arm}"
         progress(f"{place}; {len(to_do)} runs to make, about {left:.0f} min left")
         begun = time.monotonic()
-        folder = run_once(wanted.experiment, wanted.variables, slot=slot, reports=wanted.reports)
+        folder = run_once(
+            wanted.experiment, wanted.variables, slot=slot, reports=wanted.reports, lab=wanted.lab, lock=lock
+        )
         seconds.append(time.monotonic() - begun)
         fresh.append(Done(slot.pair, slot.arm, valid=_usable(wanted.folder, folder)))
         if gives_up(fresh):
@@ -99,7 +140,6 @@ def run_campaign(wanted: CampaignPlan, progress: Callable[[str], None]) -> Campa
                 f"{place}: the last {len(fresh[-3:])} runs were unusable (see {folder}); quieten the machine, then "
                 "type the same command to go on"
             )
-    return assess(read_campaign(wanted.folder), origin=str(wanted.folder))
 
 
 def run_once(
@@ -110,6 +150,7 @@ def run_once(
     seed: int | None = None,
     reports: Path | None = None,
     lab: str | None = None,
+    lock: int | None = None,
 ) -> Path:
     """One ``chaos run``; returns its run folder.
 
@@ -120,6 +161,7 @@ def run_once(
         seed: Of the arrivals, where there is no slot.
         reports: Folder of all reports; by default beside the experiment's folder.
         lab: Name of the lab; by default the environment's.
+        lock: A file descriptor that the run keeps open until its end.
 
     Raises:
         LabError: It wrote no run folder; its own messages say why.
@@ -139,12 +181,10 @@ def run_once(
             environment["MESHVERDICT_SEED"] = str(number)
         given = [word for name, value in variables.items() for word in ("--var", f"{name}={value}")]
         journal = ["--journal-path", str(Path(scratch) / "journal.json")]
-        argv = [sys.executable, "-m", "chaostoolkit", "--no-version-check", "run", *journal, *given]
-        # Its words are for the person who waits; standard output is for the answer alone.
-        finished = subprocess.run([*argv, str(experiment)], env=environment, stdout=sys.stderr, check=False)
+        status = chaos_run([*journal, *given, str(experiment)], environment, lock=lock)
         if not told.is_file():
             raise LabError(
-                f"`chaos run {experiment}` ended with status {finished.returncode} and wrote no run folder; "
+                f"`chaos run {experiment}` ended with status {status} and wrote no run folder; "
                 "its messages are above"
             )
         return Path(told.read_text().strip())
@@ -158,7 +198,7 @@ def _take_up(wanted: CampaignPlan, progress: Callable[[str], None]) -> None:
         known = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         known = None
-    made = [p for p in folder.glob("*-pair*") if p.is_dir()] if folder.is_dir() else []
+    made = [path for path, _, _ in pair_folders(folder)]
     if known == identity:
         if made:
             progress(f"going on with the campaign in {folder}, {len(made)} runs are made")
@@ -175,14 +215,12 @@ def _take_up(wanted: CampaignPlan, progress: Callable[[str], None]) -> None:
 
 def _done(folder: Path) -> list[Done]:
     """What the run folders say."""
-    if not any(folder.glob("*-pair*")):
-        return []
-    campaign = assess(read_campaign(folder), origin=str(folder))
+    campaign = judge_campaign(folder, missing_is_empty=True)
     return [Done(line.pair, line.arm, valid=line.word != "INVALID") for line in campaign.runs]
 
 
 def _usable(campaign: Path, run: Path) -> bool:
-    lines = assess(read_campaign(campaign), origin=str(campaign)).runs
+    lines = judge_campaign(campaign).runs
     return any(Path(line.origin).name == run.name and line.word != "INVALID" for line in lines)
 
 

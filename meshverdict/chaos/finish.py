@@ -52,7 +52,7 @@ def describe(session: Session) -> dict[str, Any]:
             "version": _version(session),
         },
         "settings": {**(lab.settings if lab else {}), "istio_defaults": None},
-        "software": run_json.software(),
+        "software": {**run_json.software(), **session.programs},
         "machine": run_json.machine(),
         "phases": timeline.as_json(),
         "treatment": moments,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.chaos import files, flows, guard, prober, progress, telemetry
+from meshverdict.chaos import files, flows, guard, prober, progress, telemetry, versions
 from meshverdict.chaos.experiment_file import activities
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
@@ -52,6 +52,7 @@ class Session:
         planned_s: About how long method and rollbacks take.
         namespaces: The lab's namespaces, with their labels.
         pictures: The table of endpoints, by the time at which it was taken.
+        programs: The versions of the lab's programs.
         problems: Why the run is not valid, as far as we know, in words.
     """
 
@@ -74,6 +75,7 @@ class Session:
     load: LoadHandle | None = None
     load_summary: LoadSummary | None = None
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    programs: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     measuring: ExitStack = field(default_factory=ExitStack)
     standing: ExitStack = field(default_factory=ExitStack)
@@ -147,6 +149,7 @@ class Session:
         """Start everything that measures, then the load, and wait for the end of the baseline."""
         enter = self.measuring.enter_context
         self.picture("before")
+        self.programs = versions.programs(self.access, self.pods())
         self.flow_log = enter(flows.recording(self.access, self.folder / flows.FILE))
         if self.options.telemetry:
             self.samples = enter(

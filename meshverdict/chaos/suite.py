@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from meshverdict.chaos.campaign import CampaignPlan, expected_s, run_campaign, run_once
+from meshverdict.chaos.experiment_file import EXTENSION
 from meshverdict.model.errors import LabError, UsageError
 from meshverdict.report.files import write_report
 
 QUICK_S: Final = 540.0
 FULL_PAIRS: Final = 8
-QUICK_PAIRS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class SuitePlan:
     experiments: tuple[Path, ...]
     pairs: int
     seconds: float
+    quick: bool = False
+    lab: str | None = None
 
     @property
     def words(self) -> str:
@@ -31,7 +34,7 @@ class SuitePlan:
         return f"{len(self.experiments)} experiments, {each}: about {self.seconds / 60:.0f} minutes"
 
 
-def suite_plan(folder: Path, *, quick: bool, seed: int, reports: Path) -> SuitePlan:
+def suite_plan(folder: Path, *, quick: bool, seed: int, reports: Path, lab: str | None = None) -> SuitePlan:
     """The experiments of *folder*, and how often each fits into the time.
 
     Raises:
@@ -40,11 +43,19 @@ def suite_plan(folder: Path, *, quick: bool, seed: int, reports: Path) -> SuiteP
     files = tuple(sorted(folder.glob("*.json")))
     if not files:
         raise UsageError(f"{folder}: no experiment in it")
-    once = sum(expected_s(CampaignPlan(file, 1, seed, {}, reports)) for file in files)
+    each = [CampaignPlan(file, 1, seed, quick_values(file) if quick else {}, reports) for file in files]
+    once = sum(map(expected_s, each))
     if not quick:
-        return SuitePlan(files, FULL_PAIRS, once * 2 * FULL_PAIRS)
-    pairs = min(QUICK_PAIRS, int(QUICK_S // (2 * once)))
-    return SuitePlan(files, pairs, once * max(1, 2 * pairs))
+        return SuitePlan(files, FULL_PAIRS, once * 2 * FULL_PAIRS, lab=lab)
+    pairs = min(FULL_PAIRS, int(QUICK_S // (2 * once)))
+    return SuitePlan(files, pairs, once * max(1, 2 * pairs), quick=True, lab=lab)
+
+
+def quick_values(file: Path) -> dict[str, str]:
+    """The ``quick`` variables that the experiment's extension declares: shorter phases, as a rule."""
+    extensions = json.loads(file.read_text()).get("extensions") or ()
+    found = next((e.get("quick") for e in extensions if e.get("name") == EXTENSION), None) or {}
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def run_suite(plan: SuitePlan, *, seed: int, reports: Path, progress: Callable[[str], None]) -> Sequence[str]:
@@ -56,12 +67,13 @@ def run_suite(plan: SuitePlan, *, seed: int, reports: Path, progress: Callable[[
     failed = []
     for number, file in enumerate(plan.experiments, 1):
         progress(f"experiment {number} of {len(plan.experiments)}: {file.stem}")
+        values = quick_values(file) if plan.quick else {}
         try:
             if plan.pairs:
-                campaign = run_campaign(CampaignPlan(file, plan.pairs, seed, {}, reports), progress)
-                write_report(Path(campaign.origin))
+                wanted = CampaignPlan(file, plan.pairs, seed, values, reports, lab=plan.lab)
+                write_report(Path(run_campaign(wanted, progress).origin))
             else:
-                run_once(file, {}, seed=seed, reports=reports)
+                run_once(file, values, seed=seed, reports=reports, lab=plan.lab)
         except LabError as error:
             failed.append(f"{file.stem}: {error}")
             progress(f"{file.stem} could not be measured: {error}")

@@ -1,4 +1,7 @@
-"""Sample what the workloads say of themselves, once a second: overload shows there first."""
+"""Sample what the workloads say of themselves, and how busy the machine is, once a second.
+
+Overload shows there first.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
+
+from meshverdict.chaos import machine_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -76,6 +81,8 @@ class Telemetry:
         self._namespaces = tuple(namespaces)
         self._path = path
         self._stop = threading.Event()
+        # A real cluster's pods are not on this machine.
+        self._machine = machine_load.read(time.time()) if access.kind == "embedded" else None
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self.samples = 0
         self.missed = 0
@@ -98,6 +105,7 @@ class Telemetry:
                 pods = self._publishers() or pods
             for namespace, name in pods:
                 self._sample(namespace, name)
+            self._sample_machine()
             second += 1
             self._stop.wait(1.0 - time.time() % 1.0)
 
@@ -122,13 +130,22 @@ class Telemetry:
         except (ApiException, HTTPError, OSError):
             self.missed += 1
             return
-        if not values or self.failure is not None:
+        if values:
+            rounded = {k: round(v, 3) for k, v in values.items()}
+            self._write({"t": round(now, 3), "pod": f"{namespace}/{name}", "gauges": rounded})
+
+    def _sample_machine(self) -> None:
+        before, now = self._machine, machine_load.read(time.time())
+        if before is None or now is None:
             return
-        line = {
-            "t": round(now, 3),
-            "pod": f"{namespace}/{name}",
-            "gauges": {k: round(v, 3) for k, v in values.items()},
-        }
+        self._machine = now
+        shares = machine_load.between(before, now)
+        if shares is not None:
+            self._write({"t": round(now.t, 3), "machine": shares})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self.failure is not None:
+            return
         try:
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -107,6 +107,13 @@ def _results(commands: Commands) -> None:
         help="N interleaved pairs with and without the treatment; 6 are the least that can be judged",
     )
     run.add_argument(
+        "--look-after",
+        type=int,
+        metavar="K",
+        help="look once, after K of the N pairs, and stop there if the difference is clear (p <= 0.01); the"
+        " end is then judged at 4 %% instead of 5 %%",
+    )
+    run.add_argument(
         "--seed",
         type=int,
         default=1,
@@ -140,14 +147,32 @@ def _results(commands: Commands) -> None:
         "--seed", type=int, default=1, metavar="S", help="seed of all campaigns (default %(default)s)"
     )
     verdict.add_argument("--reports", metavar="DIR", help="folder of all reports")
-    report = _command(commands, "report", result_commands.report, "remake a run's report from its files")
-    report.add_argument("folder", metavar="RUN", help="a run folder: reports/EXPERIMENT/TIME")
+    report = _command(commands, "report", result_commands.report, "remake the report of a run or a campaign")
     report.add_argument(
-        "--check", action="store_true", help="judge the run: exit 0 holds, 1 deviates, 3 could not measure"
+        "folder",
+        metavar="FOLDER",
+        help="a run folder, reports/EXPERIMENT/TIME, or a campaign's folder, reports/EXPERIMENT",
     )
-    compare = _command(commands, "compare", result_commands.compare, "put two runs side by side")
-    compare.add_argument("a", metavar="A", help="a run folder or a Chaos Toolkit journal")
-    compare.add_argument("b", metavar="B", help="the other one")
+    report.add_argument(
+        "--check",
+        action="store_true",
+        help="also judge it: exit 0 holds (a campaign: does not differ), 1 deviates (differs), 3 could not measure",
+    )
+    compare = _command(
+        commands, "compare", result_commands.compare, "put two runs, or two campaigns, side by side"
+    )
+    compare.add_argument(
+        "a", metavar="A", help="a run folder, a Chaos Toolkit journal, or a campaign's folder"
+    )
+    compare.add_argument("b", metavar="B", help="the other one, of the same kind")
+    compare.add_argument(
+        "--out", metavar="FILE", help="write to FILE (default for html: compare-A-B.html in this folder)"
+    )
+    compare.add_argument(
+        "--fail-on",
+        choices=("differs",),
+        help="exit 1 if the verdicts differ: HOLDS and DEVIATES of two runs, or two campaigns' words",
+    )
 
 
 def _command(commands: Commands, name: str, function: object, text: str) -> argparse.ArgumentParser:
@@ -165,7 +190,7 @@ def _command(commands: Commands, name: str, function: object, text: str) -> argp
             "--output",
             choices=("text", "html", "md", "json"),
             default="text",
-            help="how the answer is printed (html writes a file)",
+            help="form of the answer; html writes a file and prints its path (default %(default)s)",
         )
     command.add_argument("--name", default="default", help="name of the lab (default %(default)s)")
     return command

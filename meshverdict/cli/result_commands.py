@@ -1,12 +1,16 @@
-"""The commands about results: report, compare."""
+"""The commands that measure, and those about what was measured: run, verdict, report, compare, lint."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshverdict.cli.output import answer, progress
-from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, UsageError
+from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, UsageError
+
+if TYPE_CHECKING:
+    from meshverdict.report.campaign import Campaign
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     reports = Path(options.reports) if options.reports else None
     lab = None if options.name == "default" else options.name
     if options.pairs is None:
+        if options.look_after is not None:
+            raise UsageError("--look-after: it belongs to a campaign; add --pairs N")
         folder = run_once(experiment, variables, seed=options.seed, reports=reports, lab=lab)
         judgement = check(folder)
         text = "\n".join(
@@ -36,11 +42,29 @@ def run(options: argparse.Namespace) -> int:
         answer({**judgement.as_dict(), "run": str(folder)}, as_json=options.output == "json", text=text)
         return judgement.exit_code
     campaign = run_campaign(
-        CampaignPlan(experiment, options.pairs, options.seed, variables, reports), progress
+        CampaignPlan(
+            experiment,
+            options.pairs,
+            options.seed,
+            variables,
+            reports,
+            look_after=options.look_after,
+            lab=lab,
+        ),
+        progress,
     )
-    path = write_report(Path(campaign.origin))
-    text = f"{campaign.title}\n{campaign.primary}: {campaign.verdict}\n{campaign.pairs} usable pairs   report: {path}"
-    answer(campaign.as_dict(), as_json=options.output == "json", text=text)
+    return _campaign(campaign, write_report(Path(campaign.origin)), options)
+
+
+def _campaign(campaign: Campaign, report_path: Path, options: argparse.Namespace) -> int:
+    from meshverdict.report.render_campaign import sentence  # noqa: PLC0415
+
+    text = "\n".join([campaign.title, campaign.verdict, sentence(campaign), f"report: {report_path}"])
+    answer(
+        {**campaign.as_dict(), "report": str(report_path)},
+        as_json=options.output == "json",
+        text=text,
+    )
     return campaign.exit_code
 
 
@@ -56,28 +80,59 @@ def variables_of(texts: list[str]) -> dict[str, str]:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Remake the report; with --check judge the run."""
+    """Remake the report of a run or of a campaign; with --check judge it."""
     from meshverdict.report.check import check  # noqa: PLC0415 - quick start of the other commands
-    from meshverdict.report.files import write_report  # noqa: PLC0415
+    from meshverdict.report.files import is_campaign, judge_campaign, write_report  # noqa: PLC0415
 
-    folder = run_folder(options.folder)
+    folder = Path(options.folder)
+    if not is_campaign(folder):
+        folder = run_folder(options.folder)
+    path = write_report(folder)
+    if options.check and is_campaign(folder):
+        return _campaign(judge_campaign(folder), path, options)
     if options.check:
         judgement = check(folder)
         text = f"{judgement.word}: {folder}\n" + "\n".join(f"  - {r}" for r in judgement.reasons)
         answer(judgement.as_dict(), as_json=options.output == "json", text=text.rstrip())
         return judgement.exit_code
-    path = write_report(folder)
     answer({"report": str(path)}, as_json=options.output == "json", text=str(path))
     return EXIT_HOLDS
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Put two runs side by side: a description, not a verdict."""
+    """Put two runs or two campaigns side by side: a description, not a verdict."""
     from meshverdict.report.compare import compare_paths  # noqa: PLC0415
+    from meshverdict.report.files import write_atomically  # noqa: PLC0415
 
-    comparison = compare_paths(Path(options.a), Path(options.b))
-    print(comparison.render(options.output))
-    return EXIT_HOLDS if comparison.comparable else EXIT_INVALID
+    a, b = Path(options.a), Path(options.b)
+    comparison = compare_paths(a, b)
+    rendered = comparison.render(options.output)
+    target = _target(options, a, b)
+    if target is None:
+        print(rendered)
+    else:
+        write_atomically(target, rendered)
+        print(target)
+    if not comparison.comparable:
+        return EXIT_INVALID
+    return EXIT_DEVIATES if options.fail_on == "differs" and comparison.differs else EXIT_HOLDS
+
+
+def _target(options: argparse.Namespace, a: Path, b: Path) -> Path | None:
+    """The file that a comparison is written to; None for standard output."""
+    if options.out is not None:
+        target = Path(options.out)
+        if not target.parent.is_dir():
+            raise UsageError(f"--out {target}: there is no folder {target.parent}")
+        return target
+    if options.output != "html":
+        return None
+    return Path(f"compare-{_slug(a)}-{_slug(b)}.html")
+
+
+def _slug(path: Path) -> str:
+    name = path.resolve().name
+    return name.removesuffix(".json")
 
 
 def lint(options: argparse.Namespace) -> int:
@@ -93,17 +148,22 @@ def verdict(options: argparse.Namespace) -> int:
     """Run the suite and write the page: a row for every claim."""
     from meshverdict.chaos.suite import run_suite, suite_plan  # noqa: PLC0415
     from meshverdict.model.paths import data_folder, project_root  # noqa: PLC0415
-    from meshverdict.report.files import write_verdict  # noqa: PLC0415
+    from meshverdict.report.files import read_rows, write_verdict  # noqa: PLC0415
+    from meshverdict.report.verdict_page import as_value, conclusion  # noqa: PLC0415
 
     reports = Path(options.reports) if options.reports else (project_root() or Path.cwd()) / "reports"
     failed: list[str] = []
     if not options.page_only:
-        plan = suite_plan(data_folder("experiments"), quick=options.quick, seed=options.seed, reports=reports)
+        lab = None if options.name == "default" else options.name
+        experiments = data_folder("experiments")
+        plan = suite_plan(experiments, quick=options.quick, seed=options.seed, reports=reports, lab=lab)
         progress(plan.words)
         failed = list(run_suite(plan, seed=options.seed, reports=reports, progress=progress))
-    page = write_verdict(reports)
-    text = "\n".join([*(f"not measured: {line}" for line in failed), str(page)])
-    answer({"page": str(page), "failed": failed}, as_json=options.output == "json", text=text)
+    rows = read_rows(reports)
+    page = write_verdict(reports, rows)
+    lines = [f"not measured: {line}" for line in failed]
+    value = {**as_value(rows), "page": str(page), "failed": failed}
+    answer(value, as_json=options.output == "json", text="\n".join([*lines, conclusion(rows), str(page)]))
     return EXIT_INVALID if failed else EXIT_HOLDS
 
 
@@ -115,5 +175,8 @@ def run_folder(text: str) -> Path:
             f"{folder}: no such folder; name a run folder such as reports/isolate-redis/20260101T120000Z"
         )
     if not (folder / "journal.json").is_file():
-        raise UsageError(f"{folder}: not a run folder, it has no journal.json")
+        raise UsageError(
+            f"{folder}: neither a run folder (it has no journal.json) nor a campaign's folder (it has no runs"
+            " of pairs)"
+        )
     return folder

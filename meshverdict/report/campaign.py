@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from meshverdict.analysis.campaign import TREATMENT
+from meshverdict.analysis.campaign import TREATMENT, StopRule
 from meshverdict.analysis.pairs import P50, Paired, PairRun, measures, pair_up, without_errors
-from meshverdict.analysis.permutation import MIN_PAIRS
+from meshverdict.analysis.permutation import LEVEL, MIN_PAIRS
 from meshverdict.analysis.spread import spread_p
-from meshverdict.analysis.verdict import DEFAULT_MARGIN, Effect, judge
+from meshverdict.analysis.verdict import DEFAULT_MARGIN, Effect, judge, too_few
 from meshverdict.analysis.windows import SETTLE_S, Window
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
 from meshverdict.report.judge import HOLDS, could_not_measure, unproven, windows_of
@@ -26,6 +26,33 @@ if TYPE_CHECKING:
 
 DEFAULT_PRIMARY: Final = f"case-1 {P50}"
 FORMAT: Final = "campaign/1"
+PLAN_FORMAT: Final = "campaign-plan/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was fixed before the first run.
+
+    Attributes:
+        pairs: How many.
+        look: The one early look; None when there is none.
+    """
+
+    pairs: int
+    look: StopRule | None = None
+
+
+def read_plan(value: Mapping[str, Any]) -> Planned:
+    """The plan in campaign.json.
+
+    Raises:
+        ValueError: It is of another format.
+        KeyError: It lacks the number of pairs.
+    """
+    if value["format"] != PLAN_FORMAT:
+        raise ValueError(f"format {value['format']!r}; this version reads {PLAN_FORMAT!r}")
+    after = value.get("look_after")
+    return Planned(int(value["pairs"]), None if after is None else StopRule(int(after)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +88,8 @@ class Campaign:
         expect: What the experiment expects of the primary metric; None when it does not say.
         left_out: What could not be used, and why.
         invalid: Why nothing may be judged; empty otherwise.
+        level: 1 - confidence of the primary metric's judgement.
+        stopped_early: It ended at its early look, by the rule fixed beforehand.
     """
 
     origin: str
@@ -77,6 +106,13 @@ class Campaign:
     runs: tuple[RunLine, ...]
     left_out: tuple[str, ...]
     invalid: str
+    level: float = LEVEL
+    stopped_early: bool = False
+
+    @property
+    def described(self) -> bool:
+        """It has whole pairs, but too few to be judged, and nothing else is wrong."""
+        return 0 < self.pairs < MIN_PAIRS and self.invalid == too_few(self.pairs)
 
     @property
     def verdict(self) -> str:
@@ -105,24 +141,30 @@ class Campaign:
             "effects": [_effect(effect) for effect in self.effects],
             "left_out": list(self.left_out),
             "invalid": self.invalid,
+            "level": self.level,
+            "stopped_early": self.stopped_early,
         }
 
 
-def assess(runs: Sequence[CampaignRun], *, origin: str) -> Campaign:
+def assess(runs: Sequence[CampaignRun], *, origin: str, planned: Planned | None = None) -> Campaign:
     """Judge a campaign.
 
     Args:
         runs: In the order in which they were made.
         origin: How to name it.
+        planned: What was fixed beforehand; without it all pairs that are there are judged.
     """
     first = next((run.contents for run in runs if run.contents is not None), None)
     journal = first.journal if first else None
     primary = (journal.primary if journal else None) or DEFAULT_PRIMARY
     margin = (journal.margin if journal else None) or DEFAULT_MARGIN
     paired = pair_up(_pair_runs(runs))
+    stopped, level = _level(paired, primary, planned)
     invalid = _invalid(runs, paired, primary)
+    if not invalid and planned is not None and not stopped and len(paired.pairs) < planned.pairs:
+        invalid = _unfinished(len(paired.pairs), planned)
     differences = paired.differences if primary in paired.differences else {primary: (), **paired.differences}
-    effects = judge(differences, primary=primary, margin=margin, invalid=invalid)
+    effects = judge(differences, primary=primary, margin=margin, level=level, invalid=invalid)
     judged = effects[0].word != "invalid"
     lines = tuple(_line(run) for run in runs)
     treated = [line for line in lines if line.arm == TREATMENT and line.word != "INVALID"]
@@ -143,6 +185,25 @@ def assess(runs: Sequence[CampaignRun], *, origin: str) -> Campaign:
         runs=lines,
         left_out=paired.left_out,
         invalid=effects[0].reason,
+        level=level,
+        stopped_early=stopped,
+    )
+
+
+def _level(paired: Paired, primary: str, planned: Planned | None) -> tuple[bool, float]:
+    """Whether the campaign stopped at its early look, and the level at which it is judged."""
+    if planned is None or planned.look is None:
+        return False, LEVEL
+    look = planned.look
+    # Pairs are made in the plan's order, but a pair with an unusable run is made later.
+    seen = paired.differences.get(primary, ()) if paired.pairs == tuple(range(1, look.after + 1)) else ()
+    return (True, look.spend) if look.stops(seen) else (False, look.final_level)
+
+
+def _unfinished(pairs: int, planned: Planned) -> str:
+    return (
+        f"the campaign is not finished: {pairs} of {planned.pairs} pairs are usable, and to judge it before"
+        " the end it was planned for would break the error rate that the verdict promises"
     )
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from meshverdict.analysis.cases import cases
 from meshverdict.analysis.summary import Cell, Series, series, summarise
 from meshverdict.model.errors import UsageError
-from meshverdict.report.campaign import assess
 from meshverdict.report.compare_campaigns import CampaignComparison, compare_campaigns
-from meshverdict.report.files import is_campaign, read_campaign, read_run
+from meshverdict.report.files import is_campaign, judge_campaign, read_run
 from meshverdict.report.judge import could_not_measure, judge, windows_of
 
 if TYPE_CHECKING:
@@ -113,6 +112,17 @@ class Comparison:
         """Whether anything may be said about the two together."""
         return not self.refusals
 
+    @property
+    def differs(self) -> bool:
+        """Whether the two runs answer differently: the claim, or a probe that was met in one of them alone.
+
+        How far their figures are apart is not asked, because chance alone takes them apart.
+        """
+        ends = ((line.a_after, line.b_after) for line in self.probes)
+        return self.a.verdict != self.b.verdict or any(
+            one is not None and two is not None and one.met != two.met for one, two in ends
+        )
+
     def render(self, output: str) -> str:
         """As ``text``, ``md``, ``json`` or ``html`` (a whole page)."""
         from meshverdict.report.render_compare import render_compare  # noqa: PLC0415 - it needs these values
@@ -129,8 +139,7 @@ def compare_paths(a: Path, b: Path) -> Comparison | CampaignComparison:
     """
     kinds = (is_campaign(a), is_campaign(b))
     if all(kinds):
-        one, two = (assess(read_campaign(path), origin=str(path)) for path in (a, b))
-        return compare_campaigns(one, two)
+        return compare_campaigns(judge_campaign(a), judge_campaign(b))
     if any(kinds):
         run, campaign = (b, a) if kinds[0] else (a, b)
         raise UsageError(f"{run} is a run and {campaign} a campaign: compare two of a kind")

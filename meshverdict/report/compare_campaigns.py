@@ -43,6 +43,11 @@ class CampaignComparison:
         """Whether anything may be said about the two together."""
         return not self.refusals
 
+    @property
+    def differs(self) -> bool:
+        """Whether the two campaigns come to different words on the primary metric."""
+        return self.a.effects[0].word != self.b.effects[0].word
+
     def rows(self) -> list[tuple[str, Effect | None, Effect | None]]:
         """Each metric with its effect in both."""
         left, right = ({e.metric: e for e in c.effects} for c in (self.a, self.b))

@@ -15,17 +15,19 @@ from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
-from meshverdict.report.campaign import Campaign, CampaignRun, assess
+from meshverdict.report.campaign import Campaign, CampaignRun, Planned, assess, read_plan
 from meshverdict.report.contents import RunContents
 from meshverdict.report.journal import Journal, read_journal
 from meshverdict.report.render import render
 from meshverdict.report.render_campaign import render_campaign
-from meshverdict.report.verdict_page import render_verdict, verdict_rows
+from meshverdict.report.verdict_page import Row, render_verdict, verdict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPORT = "report.html"
+PLAN_FILE = "campaign.json"
+EARLIER = "earlier"
 _PAIR_FOLDER = re.compile(r"-pair(?P<pair>\d+)-(?P<arm>treatment|control)$")
 
 
@@ -65,7 +67,7 @@ def write_report(folder: Path) -> Path:
     """
     target = folder / REPORT
     if is_campaign(folder):
-        write_atomically(target, render_campaign(assess(read_campaign(folder), origin=str(folder))))
+        write_atomically(target, render_campaign(judge_campaign(folder)))
     else:
         write_atomically(target, render(build(read_run(folder))))
     return target
@@ -73,7 +75,7 @@ def write_report(folder: Path) -> Path:
 
 def is_campaign(folder: Path) -> bool:
     """Whether a folder holds the runs of a campaign: it is no run itself, and has runs of pairs below."""
-    return folder.is_dir() and not (folder / "journal.json").exists() and bool(_pair_folders(folder))
+    return folder.is_dir() and not (folder / "journal.json").exists() and bool(pair_folders(folder))
 
 
 def read_campaign(folder: Path) -> tuple[CampaignRun, ...]:
@@ -84,50 +86,85 @@ def read_campaign(folder: Path) -> tuple[CampaignRun, ...]:
     Raises:
         RecordError: There are no runs of pairs in the folder.
     """
-    found = _pair_folders(folder)
+    found = pair_folders(folder)
     if not found:
         raise RecordError(f"{folder}: no runs of pairs (folders that end in -pair01-treatment and the like)")
     return tuple(_campaign_run(path, pair, arm) for path, pair, arm in found)
 
 
-def write_verdict(reports: Path) -> Path:
-    """Make verdict.html in the folder of all reports, from the newest campaign or run of each experiment.
+def judge_campaign(folder: Path, *, missing_is_empty: bool = False) -> Campaign:
+    """Read a campaign's folder and judge it, by the plan beside its runs where there is one.
+
+    Args:
+        folder: With a run folder for each run.
+        missing_is_empty: A folder without runs is a campaign that has not begun.
+
+    Raises:
+        RecordError: There are no runs of pairs in the folder, or its plan is broken.
+    """
+    runs = () if missing_is_empty and not pair_folders(folder) else read_campaign(folder)
+    return assess(runs, origin=str(folder), planned=_plan(folder / PLAN_FILE))
+
+
+def _plan(path: Path) -> Planned | None:
+    if not path.exists():
+        return None
+    try:
+        return read_plan(json.loads(_text(path, "")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not the plan of a campaign ({error!r}); move it away") from error
+
+
+def read_rows(reports: Path) -> tuple[Row, ...]:
+    """A row per claim, from the campaign of each experiment, or from its newest run that can be read."""
+    measured: dict[str, tuple[RunContents | Campaign, str]] = {}
+    for folder in sorted(path for path in reports.glob("*") if path.is_dir()):
+        if is_campaign(folder):
+            measured[folder.name] = (judge_campaign(folder), f"{folder.name}/{REPORT}")
+        elif (run := next(_single_runs(folder), None)) is not None:
+            measured[folder.name] = (run, f"{folder.name}/{Path(run.origin).name}/{REPORT}")
+    return verdict_rows(measured)
+
+
+def write_verdict(reports: Path, rows: tuple[Row, ...]) -> Path:
+    """Make verdict.html in the folder of all reports.
 
     Raises:
         RecordError: The page cannot be written.
     """
-    measured: dict[str, tuple[RunContents | Campaign, str]] = {}
-    place: RunContents | None = None
-    for folder in sorted(path for path in reports.glob("*") if path.is_dir()):
-        if is_campaign(folder):
-            campaign = assess(read_campaign(folder), origin=str(folder))
-            measured[folder.name] = (campaign, f"{folder.name}/{REPORT}")
-            continue
-        for run in sorted(folder.glob("*/journal.json"), key=lambda path: path.parent.name, reverse=True):
-            try:
-                place = read_run(run.parent)
-            except RecordError:
-                continue  # an older run of the experiment may be whole
-            measured[folder.name] = (place, f"{folder.name}/{run.parent.name}/{REPORT}")
-            break
     target = reports / "verdict.html"
-    write_atomically(target, render_verdict(verdict_rows(measured), place or _place(reports)))
+    write_atomically(target, render_verdict(rows, _place(reports)))
     return target
 
 
+def _single_runs(folder: Path) -> Iterator[RunContents]:
+    """The runs of an experiment that belong to no campaign and can be read, newest first."""
+    paired = {path for path, _, _ in pair_folders(folder)}
+    found = (path.parent for path in folder.glob("*/journal.json"))
+    for path in sorted((p for p in found if p not in paired), key=lambda p: p.name, reverse=True):
+        try:
+            yield read_run(path)
+        except RecordError:
+            continue  # an older run of the experiment may be whole
+
+
 def _place(reports: Path) -> RunContents | None:
-    """Some run of a campaign, for the box on where it was measured."""
-    runs = (run.contents for folder in reports.glob("*") for run in _runs(folder))
-    return next((contents for contents in runs if contents is not None), None)
+    """Some run, for the box on where it was measured."""
+    for folder in sorted(path for path in reports.glob("*") if path.is_dir()):
+        runs = (_campaign_run(*found).contents for found in pair_folders(folder))
+        for contents in (*runs, next(_single_runs(folder), None)):
+            if contents is not None:
+                return contents
+    return None
 
 
-def _runs(folder: Path) -> Iterator[CampaignRun]:
-    yield from (_campaign_run(*found) for found in _pair_folders(folder))
+def pair_folders(folder: Path) -> list[tuple[Path, int, Arm]]:
+    """Run folder, pair and arm of a campaign's runs, in the order in which they were made.
 
-
-def _pair_folders(folder: Path) -> list[tuple[Path, int, Arm]]:
+    Single runs of the experiment, and earlier campaigns, lie in the same folder and are no part of it.
+    """
     found: list[tuple[Path, int, Arm]] = []
-    for path in sorted((*folder.glob("*"), *folder.glob("*/*")), key=lambda p: p.name):
+    for path in sorted(folder.glob("*"), key=lambda p: p.name):
         match = _PAIR_FOLDER.search(path.name)
         if match and path.is_dir():
             found.append((path, int(match["pair"]), TREATMENT if match["arm"] == TREATMENT else CONTROL))

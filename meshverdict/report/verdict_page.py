@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from meshverdict import __version__
+from meshverdict.analysis.permutation import MIN_PAIRS
 from meshverdict.report.campaign import Campaign
 from meshverdict.report.claims import CLAIMS, Claim, ClaimWord, decide
 from meshverdict.report.judge import HOLDS, INVALID, judge
@@ -67,8 +68,14 @@ def _row(claim: Claim, found: tuple[RunContents | Campaign, str] | None) -> Row:
 def _campaign_row(claim: Claim, campaign: Campaign, link: str) -> Row:
     held, usable = campaign.held
     first = campaign.effects[0] if campaign.effects else None
-    word = decide(held=held, usable=usable, effect=first, expect=campaign.expect)
+    # Too few pairs leave the hypothesis; they say nothing yet on how much the treatment changes.
+    word = decide(
+        held=held, usable=usable, effect=None if campaign.described else first, expect=campaign.expect
+    )
     measured = f"{campaign.pairs} pairs; the hypothesis held in {held} of {usable} runs with the treatment"
+    if campaign.described:
+        said = f"not judged: {campaign.pairs} of at least {MIN_PAIRS} pairs"
+        return Row(claim, word, measured, "", said, link)
     effect = f"{first.metric} {ratio(first.ratio)}{bounds(first)}" if first and first.ratios else ""
     return Row(claim, word, measured, effect, campaign.verdict, link)
 
@@ -82,10 +89,43 @@ def _run_row(claim: Claim, contents: RunContents, link: str) -> Row:
     return Row(claim, word, said, "", "", link)
 
 
+def conclusion(rows: tuple[Row, ...]) -> str:
+    """What a reader should conclude, in a sentence."""
+    held, not_held, open_ = (
+        [row for row in rows if row.word in words]
+        for words in (("holds",), ("does not hold",), ("undecided", "invalid"))
+    )
+    missing = sum(row.word == NOT_MEASURED for row in rows)
+    if len(held) + len(not_held) == 0:
+        return (
+            "Nothing can be concluded yet: no claim has been decided here. `meshverdict verdict` measures what"
+            " has an experiment."
+        )
+    parts = [
+        f"{len(held)} held ({_named(held)})" if held else "",
+        f"{len(not_held)} did not hold ({_named(not_held)})" if not_held else "",
+        f"{len(open_)} could not be decided" if open_ else "",
+        f"{missing} {'was' if missing == 1 else 'were'} not measured" if missing else "",
+    ]
+    said = ", ".join(part for part in parts if part)
+    rest = len(open_) + missing
+    whole = (
+        "this page answers the question for what was measured here, and for nothing else"
+        if rest == 0
+        else f"do not adopt or reject a mesh on this page alone: {rest} of {len(rows)} reasons are open"
+    )
+    return f"Of {len(rows)} claims, {said}; {whole}."
+
+
+def _named(rows: list[Row]) -> str:
+    return ", ".join(row.claim.experiment for row in rows)
+
+
 def as_value(rows: tuple[Row, ...]) -> dict[str, Any]:
     """As JSON values."""
     return {
         "format": FORMAT,
+        "conclusion": conclusion(rows),
         "claims": [
             {
                 "experiment": row.claim.experiment,
@@ -109,29 +149,36 @@ def render_verdict(rows: tuple[Row, ...], place: RunContents | None) -> str:
         rows: From `verdict_rows`.
         place: Any of the runs, for the box on where it was measured; None when nothing was.
     """
-    decided = [row for row in rows if row.word in {"holds", "does not hold"}]
-    measured = [row for row in rows if row.word != NOT_MEASURED]
-    held = sum(row.word == "holds" for row in decided)
-    summary = (
-        f"{len(measured)} of {len(rows)} claims were measured here. Held: {held}. Did not hold:"
-        f" {len(decided) - held}. Could not be decided: {len(measured) - len(decided)}."
+    head = (
+        "claim",
+        "verdict",
+        "what was measured",
+        "effect, with its interval",
+        "comparison",
+        "price",
+        "report",
     )
-    head = ("claim", "verdict", "what was measured", "effect, with its interval", "comparison", "report")
+    measured = [row for row in rows if row.word != NOT_MEASURED]
+    missing = [row for row in rows if row.word == NOT_MEASURED]
     box = h("ul", [h("li", line) for line in lab_box(place)]) if place is not None else None
     body = [
         h(
             "header",
             h("p", "meshverdict · verdict", class_="brand"),
             h("h1", "Do you need a service mesh?"),
-            h("p", summary, class_="quiet"),
+            h("p", conclusion(rows), class_="conclusion"),
         ),
         h(
             "main",
             h(
                 "section",
-                table(head, [_line(row) for row in rows], caption="Claims and verdicts"),
+                h("h2", "What was measured"),
+                table(head, [_line(row) for row in measured], caption="Claims and verdicts")
+                if measured
+                else h("p", "Nothing yet.", class_="quiet"),
                 id="claims",
             ),
+            _missing(missing),
             h("section", h("div", h("h2", "Where it was measured"), box, class_="box lab"), id="lab")
             if box
             else None,
@@ -145,6 +192,28 @@ def render_verdict(rows: tuple[Row, ...], place: RunContents | None) -> str:
     return page("Do you need a service mesh?", body)
 
 
+def _missing(rows: list[Row]) -> Html | None:
+    """The claims about which this page says nothing; leaving them out would look like an answer."""
+    if not rows:
+        return None
+    items = [
+        h(
+            "li",
+            row.claim.words,
+            " ",
+            h(
+                "span",
+                f"experiment {row.claim.experiment}, not run here"
+                if row.claim.experiment
+                else "no experiment measures it",
+                class_="quiet",
+            ),
+        )
+        for row in rows
+    ]
+    return h("section", h("h2", "Not measured"), h("ul", items, class_="missing"), id="missing")
+
+
 def _line(row: Row) -> Html:
     tone = _TONES.get(row.word)
     return h(
@@ -154,5 +223,6 @@ def _line(row: Row) -> Html:
         h("td", row.measured or NOTHING),
         h("td", row.effect or NOTHING),
         h("td", row.verdict or NOTHING),
+        h("td", row.claim.price or NOTHING),
         h("td", h("a", "report", href=row.link) if row.link else NOTHING),
     )

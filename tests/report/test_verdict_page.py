@@ -7,7 +7,7 @@ import synthetic
 
 from meshverdict.analysis.verdict import Effect
 from meshverdict.report.claims import CLAIMS, decide
-from meshverdict.report.files import read_run, write_verdict
+from meshverdict.report.files import read_rows, read_run, write_verdict
 from meshverdict.report.verdict_page import as_value, verdict_rows
 
 
@@ -62,14 +62,15 @@ def test_the_page_is_made_from_the_newest_of_each_experiment(tmp_path):
     synthetic.write_run(tmp_path / "canary" / "20260102T000000Z", synthetic.Shape(enforced=False))
     (tmp_path / "canary" / "20260103T000000Z").mkdir()
     (tmp_path / "canary" / "20260103T000000Z" / "journal.json").write_text("{")
-    text = write_verdict(tmp_path).read_text()
+    text = write_verdict(tmp_path, read_rows(tmp_path)).read_text()
     for words in (
         "Do you need a service mesh?",
         "6 pairs",
         "6 of 6",
         "case-1 p50",
         "one run: DEVIATES",
-        "not measured",
+        "Not measured",
+        "did not hold (canary)",
     ):
         assert words in text
     assert 'href="canary/20260102T000000Z/report.html"' in text
@@ -78,4 +79,4 @@ def test_the_page_is_made_from_the_newest_of_each_experiment(tmp_path):
 
 def test_nothing_measured_is_a_page_too(tmp_path):
     """It lists the claims."""
-    assert "0 of 13 claims" in write_verdict(tmp_path).read_text()
+    assert "Nothing can be concluded yet" in write_verdict(tmp_path, read_rows(tmp_path)).read_text()
