@@ -253,7 +253,6 @@ def test_a_trace_with_a_hole_is_refused(tmp_path, own):
 
 def test_memory_is_bounded_while_nobody_answers(tmp_path, own):
     """A host that accepts and never answers: the run ends on time, all arrivals are counted, memory stays small."""
-
     own.write_text(own.read_text().replace("network_timeout = 5.0", "network_timeout = 1.0"))
 
     def mute(connection):
