@@ -71,9 +71,21 @@ def _supported(kind: str, spec: Mapping[str, Any]) -> None:
         _known_tls_modes(spec)
     if kind == "AuthorizationPolicy":
         _known_actions(spec)
-    if kind == "ServiceEntry" and (spec.get("resolution") or "NONE") not in {"STATIC", "DNS"}:
-        given = spec.get("resolution") or "NONE"
+    if kind == "ServiceEntry":
+        _known_entries(spec)
+
+
+def _known_entries(spec: Mapping[str, Any]) -> None:
+    given = spec.get("resolution") or "NONE"
+    if given not in {"STATIC", "DNS"}:
         raise UnsupportedError("spec.resolution", f"{given} is not enforced: use STATIC or DNS")
+    addresses = spec.get("addresses") or ()
+    if len(addresses) > 1 or any("/" in address for address in addresses):
+        raise UnsupportedError(
+            "spec.addresses", "a host has one address here, and no network: write one address"
+        )
+    if spec.get("exportTo", ["*"]) != ["*"]:
+        raise UnsupportedError("spec.exportTo", "a ServiceEntry is shown to all namespaces: remove the field")
 
 
 def _known_tls_modes(spec: Mapping[str, Any]) -> None:

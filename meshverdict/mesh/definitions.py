@@ -130,7 +130,7 @@ class _Dumper(yaml.SafeDumper):
 
 def text(definition: Definition) -> str:
     """The CRD as the file in ``crds/`` has it."""
-    head = f"# {definition.kind}: what the embedded lab enforces. Made from meshverdict/mesh/shapes.py; do not edit.\n"
+    head = f"# {definition.kind}: what the embedded lab enforces. Made from its shape in meshverdict/mesh; do not edit.\n"
     body: str = yaml.dump(build(definition), Dumper=_Dumper, sort_keys=False, width=110)
     return head + body
 

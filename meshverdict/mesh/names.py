@@ -49,7 +49,7 @@ def most_specific(patterns: Iterable[str], host: str) -> str | None:
 def domains(service: Service, namespace: str) -> list[str]:
     """The Host headers by which clients of a namespace may call a Service; the port is ignored in matching."""
     if service.external_host:
-        return [service.external_host]
+        return [name for name in (service.external_host, service.cluster_ip) if name]
     name, own = service.name, service.namespace
     found = [service.host]
     if namespace == own:

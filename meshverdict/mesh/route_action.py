@@ -101,7 +101,9 @@ def _route(rule: Rule, around: Surroundings, route: Json) -> Json:
         found["weighted_clusters"] = {"clusters": clusters}
     if authority:
         found["host_rewrite_literal"] = authority
-    hashing = next((h for d in destinations if (h := around.hashing(d["destination"]))), [])
+    hashing: list[Json] = []
+    for destination in destinations:
+        hashing += [h for h in around.hashing(destination["destination"]) if h not in hashing]
     if hashing:
         found["hash_policy"] = hashing
     mirrors = _mirrors(rule, around)

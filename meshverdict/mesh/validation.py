@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from meshverdict.mesh.check_destinations import destination_rule
+from meshverdict.mesh.check_entries import service_entry
 from meshverdict.mesh.check_envoy_filter import envoy_filter
 from meshverdict.mesh.check_routes import virtual_service
 from meshverdict.mesh.check_security import accounts_and_namespaces, authorization_policy, peer_authentication
@@ -42,23 +43,13 @@ class InvalidResourceError(UsageError):
         self.text = text
 
 
-def _no_more(spec: Spec, namespace: str) -> Complaints:
-    del namespace
-    found = Complaints()
-    for host in spec.get("hosts") or ():
-        found.domain(host)
-    if not spec.get("ports"):
-        found.wrong("service entry must have at least one port")
-    return found
-
-
 _WEBHOOK: Final[dict[str, Callable[[Spec, str], Complaints]]] = {
     "VirtualService": virtual_service,
     "DestinationRule": destination_rule,
     "EnvoyFilter": envoy_filter,
     "PeerAuthentication": peer_authentication,
     "AuthorizationPolicy": authorization_policy,
-    "ServiceEntry": _no_more,
+    "ServiceEntry": service_entry,
 }
 
 
