@@ -64,7 +64,7 @@ def _outbound(mesh: Mesh, proxy: Workload, target: Target, folder: str) -> Outbo
         cluster.pop("maglev_lb_config", None)
     else:
         found = assignment(mesh, proxy, target)
-        cluster |= _discovery(service, found, target.name, folder)
+        cluster |= _discovery(mesh, service, found, folder)
     cluster |= _transport(mesh, target, folder, own_address=own_address)
     return OutboundCluster(cluster, None if "load_assignment" in cluster else found)
 
@@ -78,9 +78,9 @@ def _metadata(target: Target) -> Json:
     return described | ({"subset": subset} if subset else {})
 
 
-def _discovery(service: Service, found: Json, name: str, folder: str) -> Json:
+def _discovery(mesh: Mesh, service: Service, found: Json, folder: str) -> Json:
+    plain = {key: value for key, value in found.items() if key != "@type"}
     if service.resolution == "DNS":
-        plain = {key: value for key, value in found.items() if key != "@type"}
         return {
             "type": "STRICT_DNS",
             "load_assignment": plain,
@@ -88,6 +88,9 @@ def _discovery(service: Service, found: Json, name: str, folder: str) -> Json:
             "respect_dns_ttl": True,
             "dns_refresh_rate": "60s",
         }
+    if mesh.settings.inline_endpoints:
+        return {"type": "STATIC", "load_assignment": plain}
+    name = found["cluster_name"]
     source = {"eds_config": file_source(endpoint_file(folder, name)), "service_name": name}
     return {"type": "EDS", "eds_cluster_config": source}
 

@@ -19,6 +19,7 @@ from meshverdict.mesh.envoy import Json
 CLUSTERS: Final = "cds.json"
 LISTENERS: Final = "lds.json"
 _ORDER: Final = ("eds-", CLUSTERS, "rds-", LISTENERS)
+_SECRETS: Final = 2
 # Endpoints and clusters become live together.
 _STAGES: Final = (0, 0, 1, 2)
 
@@ -68,6 +69,14 @@ def resource_file(path: str, resources: Iterable[Json]) -> ResourceFile:
     kept = tuple(resources)
     body = json.dumps(kept, separators=(",", ":"))
     return ResourceFile(path, hashlib.blake2s(body.encode(), digest_size=8).hexdigest(), kept, body)
+
+
+def watchers(files: Iterable[ResourceFile]) -> int:
+    """How many inotify instances an Envoy takes for these files and its two secrets: one each.
+
+    When ``fs.inotify.max_user_instances`` is used up Envoy aborts, so count before starting many.
+    """
+    return len(list(files)) + _SECRETS
 
 
 @dataclass(frozen=True)

@@ -190,12 +190,17 @@ class Settings:
         root_namespace: Where policies for the whole mesh live.
         trust_domain: First part of every identity.
         access_log: File for one JSON line a request and connection; empty for none.
+        inline_endpoints: Endpoints stand in the clusters, not in files of their own. Envoy takes one inotify instance
+            (``fs.inotify.max_user_instances``, often 128 for all of a user's processes) for each file that it reads,
+            and aborts when there is none left; this needs far fewer, but each change of endpoints makes the cluster
+            anew, and so forgets its ejections and connections.
     """
 
     retries: RetryVariant = "today"
     root_namespace: str = "istio-system"
     trust_domain: str = DOMAIN
     access_log: str = ""
+    inline_endpoints: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from meshverdict.mesh import check
 from meshverdict.mesh.bootstrap import HEALTH_PORT, STATS_PORT
+from meshverdict.mesh.files import watchers
 from meshverdict.mesh.values import Locality, Mesh, Settings, Workload
 
 from .cases import World
@@ -86,11 +89,13 @@ def test_attempts_when_the_application_answers_503(lab, variant, rule, expected)
     assert _attempts(lab, world, 20) == expected
 
 
-def test_no_request_is_lost_while_everything_changes(lab):
+@pytest.mark.parametrize("inline", [False, True], ids=["files", "inline"])
+def test_no_request_is_lost_while_everything_changes(lab, inline):
     """Weights, subsets, endpoints and routes change under load; every request is answered with 200."""
+    settings = Settings(inline_endpoints=inline)
     subsets = "DestinationRule {host: b, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}"
     world = _world(lab)
-    lab.start(world.mesh())
+    lab.start(replace(world.mesh(), settings=settings))
     address, stop, seen = world.address("echo/b"), threading.Event(), Counter()
 
     def load():
@@ -110,7 +115,7 @@ def test_no_request_is_lost_while_everything_changes(lab):
             _apply(world, *rules)
             world.doors["echo", "b"] = (WEB, ["b-1", "b-2", "b-3"] if turn % 2 else ["b-1", "b-2"])
             start = time.monotonic()
-            lab.update(world.mesh())
+            lab.update(replace(world.mesh(), settings=settings))
             took.append(time.monotonic() - start)
             time.sleep(0.05)
     finally:
@@ -120,7 +125,14 @@ def test_no_request_is_lost_while_everything_changes(lab):
     assert set(seen) == {200}
     assert seen[200] > 200
     assert lab.rejected() == {}
+    (client, *_) = lab.running
+    assert _inotify_instances(client.envoy.pid) == watchers(client.files)
     assert sorted(took)[len(took) // 2] < 1.0
+
+
+def _inotify_instances(pid):
+    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum("inotify" in link for link in links)
 
 
 def test_strict_mutual_tls_refuses_plain_text(lab):
