@@ -74,6 +74,8 @@ def build(contents: RunContents) -> Report:
         connections=connection_rows(contents.section("measures").get("connections")),
         provenance=_provenance(contents),
         lab_box=lab_box(contents),
+        pods=contents.pods,
+        machine=contents.machine,
         control=run.get("arm") == "control",
     )
 

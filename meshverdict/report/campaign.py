@@ -64,6 +64,7 @@ class CampaignRun:
     origin: str
     contents: RunContents | None
     problem: str
+    has_report: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class RunLine:
     origin: str
     word: str
     reasons: tuple[str, ...]
+    has_report: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +268,9 @@ def _spread(paired: Paired, primary: str) -> float | None:
 
 def _line(run: CampaignRun) -> RunLine:
     if run.contents is None:
-        return RunLine(run.pair, run.arm, run.origin, "INVALID", (run.problem,))
+        return RunLine(run.pair, run.arm, run.origin, "INVALID", (run.problem,), run.has_report)
     judgement = judge_run(run.contents)
-    return RunLine(run.pair, run.arm, run.origin, judgement.word, judgement.reasons)
+    return RunLine(run.pair, run.arm, run.origin, judgement.word, judgement.reasons, run.has_report)
 
 
 def _effect(effect: Effect) -> Mapping[str, Any]:

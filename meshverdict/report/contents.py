@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from meshverdict.analysis.flows import Flow
     from meshverdict.analysis.load_table import LoadTable
+    from meshverdict.analysis.telemetry import Samples
     from meshverdict.model.record_reader import LoadRecord
     from meshverdict.report.journal import Journal
 
@@ -29,6 +30,8 @@ class RunContents:
         load_problem: Why ``load`` is None although it should be there.
         flows: The flow log, replies left out; empty where there is none.
         has_flows: Whether there was a flow log at all.
+        pods: What pods said of themselves.
+        machine: How busy the machine was; None where that is not known.
     """
 
     origin: str
@@ -39,6 +42,8 @@ class RunContents:
     load_problem: str | None = None
     flows: tuple[Flow, ...] = ()
     has_flows: bool = False
+    pods: tuple[Samples, ...] = ()
+    machine: Samples | None = None
 
     def section(self, key: str) -> Mapping[str, Any]:
         """A part of run.json that is an object; empty where it is missing."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from meshverdict.analysis.cases import Case
     from meshverdict.analysis.flows import FlowRow
     from meshverdict.analysis.summary import Cell, Series
+    from meshverdict.analysis.telemetry import Samples
     from meshverdict.analysis.windows import Phase, Role
     from meshverdict.report.journal import Activity, Probe
     from meshverdict.report.judge import Judgement
@@ -136,6 +137,8 @@ class Report:
         notices: What a reader must know before the figures.
         graphs: Service graph by title (before, during).
         lab_box: What this lab is not.
+        pods: What pods said of themselves.
+        machine: How busy the machine was; None where that is not known.
         control: It is the control arm of a pair: the treatment was left out on purpose.
     """
 
@@ -164,4 +167,6 @@ class Report:
     connections: tuple[ConnectionRow, ...]
     provenance: tuple[Group, ...]
     lab_box: tuple[str, ...]
+    pods: tuple[Samples, ...]
+    machine: Samples | None
     control: bool

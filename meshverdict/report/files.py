@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from meshverdict.analysis.campaign import CONTROL, TREATMENT, Arm
 from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.analysis.load_table import LoadTable, load_table
+from meshverdict.analysis.telemetry import Samples, parse_samples
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
@@ -44,6 +45,7 @@ def read_run(path: Path) -> RunContents:
         raise RecordError(f"{path}: no such run folder or journal")
     load, table, problem = _load(path / "load.jsonl")
     flows, has_flows = _flows(path / "flows.jsonl")
+    pods, machine = _telemetry(path / "telemetry.jsonl")
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
@@ -53,6 +55,8 @@ def read_run(path: Path) -> RunContents:
         load_problem=problem,
         flows=flows,
         has_flows=has_flows,
+        pods=pods,
+        machine=machine,
     )
 
 
@@ -172,10 +176,11 @@ def pair_folders(folder: Path) -> list[tuple[Path, int, Arm]]:
 
 
 def _campaign_run(path: Path, pair: int, arm: Arm) -> CampaignRun:
+    has_report = (path / REPORT).is_file()
     try:
-        return CampaignRun(pair, arm, str(path), read_run(path), "")
+        return CampaignRun(pair, arm, str(path), read_run(path), "", has_report)
     except RecordError as error:
-        return CampaignRun(pair, arm, str(path), None, str(error))
+        return CampaignRun(pair, arm, str(path), None, str(error), has_report)
 
 
 def write_atomically(target: Path, text: str) -> None:
@@ -237,6 +242,10 @@ def _flows(path: Path) -> tuple[tuple[Flow, ...], bool]:
     if not path.exists():
         return (), False
     return parse_flows(_json_lines(path)), True
+
+
+def _telemetry(path: Path) -> tuple[tuple[Samples, ...], Samples | None]:
+    return parse_samples(_json_lines(path)) if path.exists() else ((), None)
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:

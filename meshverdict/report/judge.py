@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.flows import enforcement
 from meshverdict.analysis.summary import Cell, summarise
+from meshverdict.analysis.telemetry import crowded
 from meshverdict.analysis.validity import invalid_reasons
 from meshverdict.analysis.windows import Window, Windows, cut, moments_of, phases_of
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
@@ -76,6 +77,8 @@ def could_not_measure(contents: RunContents) -> tuple[str, ...]:
     if contents.load is not None:
         reasons += invalid_reasons(contents.load)
         reasons += _clock(contents)
+        if (time := contents.load_time()) is not None:
+            reasons += crowded(contents.machine, *time)
     elif contents.run is not None:
         reasons.append(contents.load_problem or "load.jsonl is missing: nothing was measured")
     validity = contents.section("validity")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshverdict.analysis.telemetry import BUSY_LIMIT, PRESSURE_LIMIT, STEAL_LIMIT
+
 if TYPE_CHECKING:
     from meshverdict.report.contents import RunContents
 
@@ -33,7 +35,12 @@ def lab_box(contents: RunContents) -> tuple[str, ...]:
             f" of open connections differ by CNI. Here a denied packet is {fate}, and a new policy"
             f" {open_connections}."
         ),
-        f"All tiers and the load generator share {cores or 'the same'} cores of one machine.",
+        (
+            f"All tiers and the load generator share {cores or 'the same'} cores of one machine. A run is"
+            f" invalid when somebody waited for a core more than {PRESSURE_LIMIT:.0%} of the time (where the kernel"
+            f" does not tell: when the cores were more than {BUSY_LIMIT:.0%} busy), or when more than"
+            f" {STEAL_LIMIT:.0%} of their time was taken away from below. {_crowd(contents)}"
+        ),
     ]
     if settings.get("network_policy") is False:
         lines.append("Network policies were accepted and not enforced in this run, as under flannel.")
@@ -47,6 +54,18 @@ def lab_box(contents: RunContents) -> tuple[str, ...]:
             f"The delay between zones, {settings['zone_delay_ms']} ms one way, was configured, not found."
         )
     return tuple(lines)
+
+
+def _crowd(contents: RunContents) -> str:
+    """How busy the machine was under load, in words."""
+    time, machine = contents.load_time(), contents.machine
+    if time is None or machine is None:
+        return "How busy it was here was not recorded."
+    busy, pressure = (machine.mean(name, *time) for name in ("busy", "pressure"))
+    if busy is None:
+        return "How busy it was here was not recorded for long enough."
+    waited = "" if pressure is None else f", and somebody waited {pressure:.0%} of the time"
+    return f"Here they were {busy:.0%} busy under load{waited}."
 
 
 def _real(contents: RunContents) -> tuple[str, ...]:

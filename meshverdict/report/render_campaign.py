@@ -93,6 +93,13 @@ def _verdict(campaign: Campaign) -> Html:
         ("Claim held in", f"{held} of {usable}", "usable runs with the treatment"),
         ("Primary metric", campaign.primary, "declared before the first run"),
         (
+            "Judged at",
+            f"{1 - campaign.level:.0%}",
+            "confidence; stopped at the early look that was planned"
+            if campaign.stopped_early
+            else "confidence, fixed before the first run",
+        ),
+        (
             "Scatter from run to run",
             NOTHING if campaign.spread is None else f"p = {campaign.spread:.2f}",
             "that both arms scatter alike" if campaign.spread is not None else "not judged",
@@ -129,11 +136,11 @@ def _effects(campaign: Campaign) -> Html:
         )
         for effect in campaign.effects
     ]
-    head = ("metric", "ratio", "95 % interval", "p", "could have seen", "verdict")
+    head = ("metric", "ratio", "interval", "p", "could have seen", "verdict")
     return section(
         "effects",
         "Effects",
-        "With the treatment over without it. A square is the mean of the pairs, the line its 95 % interval, a dot"
+        "With the treatment over without it. A square is the mean of the pairs, the line its interval, a dot"
         f" one pair; shaded: within {percent(campaign.margin)} of no effect. The metrics that are not primary share"
         " one level, so their intervals are wider.",
         h(
@@ -168,7 +175,7 @@ def _runs(campaign: Campaign) -> Html:
             h("td", run.arm),
             h("td", chip(run.word, _WORDS[run.word])),
             h("td", "; ".join(run.reasons)),
-            h("td", h("a", PurePath(run.origin).name, href=_link(run, campaign)), class_="mono whole"),
+            h("td", _name(run, campaign), class_="mono whole"),
         )
         for run in campaign.runs
     ]
@@ -193,6 +200,12 @@ def _method() -> Html:
         ),
         id="method",
     )
+
+
+def _name(run: RunLine, campaign: Campaign) -> Html | str:
+    """The run's folder; a link where its report is."""
+    name = PurePath(run.origin).name
+    return h("a", name, href=_link(run, campaign)) if run.has_report else name
 
 
 def _link(run: RunLine, campaign: Campaign) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from meshverdict import __version__
 from meshverdict.report.render import figures, network, sections
 from meshverdict.report.render.html import h
+from meshverdict.report.render.load import load_section
 from meshverdict.report.render.page import footer, page
 from meshverdict.report.render.parts import identifier_of
 
@@ -24,6 +25,7 @@ def render(report: Report) -> str:
         "Who was dropped": network.dropped(report),
         "Endpoints": network.endpoints(report),
         "Distribution": figures.distribution(report),
+        "How busy it was": load_section(report),
         "What ran where": sections.provenance(report),
     }
     shown = {label: part for label, part in parts.items() if part is not None}

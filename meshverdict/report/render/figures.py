@@ -6,10 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from meshverdict.report.render.axis import number
-from meshverdict.report.render.chart import Band, Chart, Line, Moment
+from meshverdict.report.render.chart import Chart, Line
 from meshverdict.report.render.figure import figure
 from meshverdict.report.render.html import Html, h
+from meshverdict.report.render.load import load_charts
 from meshverdict.report.render.parts import section
+from meshverdict.report.render.phases import phase_bands, phase_moments
 
 if TYPE_CHECKING:
     from meshverdict.report.document import CaseReport, Report
@@ -19,7 +21,7 @@ def all_charts(report: Report) -> list[Chart]:
     """Every chart of the page."""
     timelines = [chart for case in report.cases for chart in timeline_charts(report, case)]
     tails = [chart for case in report.cases if (chart := tail_chart(report, case)) is not None]
-    return timelines + tails
+    return timelines + tails + load_charts(report)
 
 
 def timeline(report: Report) -> Html | None:
@@ -47,12 +49,7 @@ def timeline_charts(report: Report, case: CaseReport) -> tuple[Chart, ...]:
         return ()
     x = [t - t0 for t in series.t]
     end = x[-1] + series.bin_s
-    roles = {w.name: w.role for w in report.windows}
-    bands = [
-        Band(p.name, roles.get(p.name, "before"), max(0.0, p.start - t0), min(end, p.end - t0))
-        for p in report.phases
-    ]
-    moments = [Moment(m.label, m.t - t0) for m in report.marks]
+    bands, moments = phase_bands(report, end), phase_moments(report)
     words = ". ".join(f"{w.name}: {cell.words}" for w, cell in zip(report.windows, case.cells, strict=True))
     return (
         Chart(

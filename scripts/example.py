@@ -1,0 +1,74 @@
+"""Measure the committed example anew: a run, a second one to compare it with, and a verdict page.
+
+Only what is small is kept: the whole first run, what the comparison needs of the second one, and the pages of
+the campaign that the verdict rests on. Names of this machine and its folders are taken out of the copies.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = Path("reports/example")
+EXPERIMENT = "experiments/isolate-redis.json"
+LAB = "example"
+FIRST, AGAIN, VERDICT = EXAMPLE / "isolate-redis", EXAMPLE / "isolate-redis-again", EXAMPLE / "verdict"
+COMPARED = ("journal.json", "run.json", "load.jsonl")
+SHORT = ("--var", "baseline_s=10", "--var", "treated_s=12", "--var", "restored_s=5")
+
+
+def main() -> int:
+    """Measure, then put the new example in the old one's place."""
+    with tempfile.TemporaryDirectory(dir="reports", prefix="making-example-") as scratch:
+        runs = [_run(Path(scratch)) for _ in range(2)]
+        _copy(runs[0], FIRST, [path.name for path in runs[0].iterdir() if path.name != "report.html"])
+        _copy(runs[1], AGAIN, COMPARED)
+    _command("report", str(FIRST))
+    _command("compare", str(FIRST), str(AGAIN), "-o", "html", "--out", str(EXAMPLE / "comparison.html"))
+    shutil.rmtree(VERDICT, ignore_errors=True)
+    VERDICT.mkdir()
+    _command("verdict", "--quick", "--name", LAB, "--reports", str(VERDICT))
+    for report in VERDICT.glob("*/*-pair*/report.html"):
+        report.unlink()  # the campaign's page then does not lead to runs that are not kept
+    _command("report", str(VERDICT / "isolate-redis"))
+    for folder in VERDICT.glob("*/*-pair*"):
+        shutil.rmtree(folder)
+    for lock in VERDICT.glob("*/.campaign.lock"):
+        lock.unlink()
+    size = sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file())
+    print(f"{EXAMPLE}: {size / 1e6:.2f} MB")
+    return 0
+
+
+def _run(reports: Path) -> Path:
+    answer = _command("run", EXPERIMENT, "--name", LAB, "--reports", str(reports), *SHORT, "-o", "json")
+    return Path(json.loads(answer)["run"])
+
+
+def _copy(source: Path, target: Path, names: list[str] | tuple[str, ...]) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in names:
+        text = (source / name).read_text()
+        for private, public in ((str(source.resolve().parent.parent), "reports"), (str(ROOT), "meshverdict")):
+            text = text.replace(private, public)
+        (target / name).write_text(text.replace(f'"{platform.node()}"', '"example"'))
+
+
+def _command(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "meshverdict", *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode not in {0, 1}:
+        raise SystemExit(f"meshverdict {' '.join(arguments)} ended with {done.returncode}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
