@@ -29,6 +29,9 @@ _IDENTITY_KEYS: Final = frozenset({"source.principal", "source.namespace", "sour
 def check(manifest: Manifest) -> None:
     """Refuse an Istio resource that a real cluster refuses, or that the lab would not enforce exactly as written.
 
+    Args:
+        manifest: A resource whose types the CRD's schema has accepted; unknown fields may still be there.
+
     Raises:
         InvalidResourceError: A real cluster refuses it too; says who there and in which words.
         UnsupportedError: Istio would take it, the lab does not enforce it; names the field, the reason, the way out.
