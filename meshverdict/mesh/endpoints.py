@@ -46,10 +46,13 @@ class Target:
 def assignment(mesh: Mesh, proxy: Workload, target: Target) -> Json:
     """The load assignment of a cluster, as this client should see it.
 
-    Endpoints that are not ready are sent too, as Istio does today: with a panic threshold of 0 they get nothing, and
-    their number still tells Envoy how much of a locality is healthy.
+    Endpoints that are not ready are sent where outlierDetection is on, as Istio does today: the panic threshold is 0
+    there, so they get nothing, and their number still tells Envoy how much of a locality is healthy. Without it they
+    are left out, because Envoy's own threshold of 50 % would send requests to them.
     """
-    found = locality.groups(target.members, target.policy, proxy.locality, proxy.labels)
+    ejecting = "outlierDetection" in target.policy
+    members = [e for e in target.members if e.ready or ejecting]
+    found = locality.groups(members, target.policy, proxy.locality, proxy.labels)
     places = [
         {
             "locality": _locality(group),
