@@ -164,8 +164,10 @@ def planned_seconds(experiment: Mapping[str, Any], values: Mapping[str, Any]) ->
         if place == "hypothesis" or activity.get("background"):
             continue
         pauses = activity.get("pauses") or {}
-        arguments = (activity.get("provider") or {}).get("arguments") or {}
-        for value in (pauses.get("before"), pauses.get("after"), arguments.get("seconds")):
+        arguments = (activity.get("provider") or {}).get("arguments")
+        # A process has its arguments as a list or a text.
+        held = arguments.get("seconds") if isinstance(arguments, Mapping) else None
+        for value in (pauses.get("before"), pauses.get("after"), held):
             total += _seconds(value, values)
     return total
 
