@@ -47,7 +47,7 @@ def test_report_says_what_a_folder_must_hold(tmp_path, capsys):
     assert "neither a run folder" in capsys.readouterr().err
 
 
-def test_verdict_prints_the_page_as_json(two_runs, tmp_path, capsys):
+def test_verdict_prints_the_page_as_json(tmp_path, capsys):
     """A row per claim, and the sentence that concludes."""
     synthetic.write_run(tmp_path / "reports" / "isolate-redis" / "20260101T000000Z")
     code = main(["verdict", "--page-only", "--reports", str(tmp_path / "reports"), "-o", "json"])
