@@ -7,9 +7,10 @@ from typing import Any
 
 from meshverdict.cluster.bootstrap import install
 from meshverdict.cluster.errors import ApiError
-from meshverdict.cluster.objects import Objects
+from meshverdict.cluster.objects import CRDS, Objects
 from meshverdict.lab.manifests import as_applied
 from meshverdict.model.errors import UsageError
+from meshverdict.runtime.mesh_admission import MeshWebhook, definitions
 from meshverdict.runtime.runtime import SYSTEM_NAMESPACE, capacity, system_manifests
 from meshverdict.runtime.topology import API_PORT, WORLD_ADDRESS, Node, node_manifest
 
@@ -26,6 +27,18 @@ def create_cluster(objects: Objects, nodes: Sequence[Node]) -> None:
         manifest = node_manifest(node, capacity(), now)
         made = objects.create("nodes", manifest, manager="kubelet")
         objects.update_status("nodes", {**made, "status": manifest["status"]}, manager="kubelet")
+
+
+def install_mesh(objects: Objects, *, everywhere: bool) -> None:
+    """Serve the Istio kinds, and let the mesh take part in admission.
+
+    Args:
+        objects: The cluster's objects.
+        everywhere: Give a sidecar to every pod of the lab's own namespaces.
+    """
+    for definition in definitions():
+        objects.create(CRDS, definition, manager=_MANAGER)
+    objects.webhooks.append(MeshWebhook(objects.store, everywhere=everywhere))
 
 
 def create_system(objects: Objects, nodes: Sequence[Node], *, delayed: bool) -> None:

@@ -14,12 +14,15 @@ from typing import Any
 
 from meshverdict.model.errors import UsageError
 from meshverdict.model.settings import LabSettings
+from meshverdict.runtime.envoy_binary import REMEDY as ENVOY_REMEDY
+from meshverdict.runtime.envoy_binary import find_envoy
 from meshverdict.runtime.images import ImageTable
 from meshverdict.runtime.machine import Machine
 from meshverdict.runtime.world import probe_user_namespaces
 
 # Images that the seed's lab starts; the others are only needed by whoever uses them.
 _LAB_IMAGES = ("traefik", "httpd", "redis", "webdis")
+_SIDECARS = "sidecars"
 _LAB_MODULES = ("aiohttp", "cryptography", "flask", "gunicorn", "kubernetes_validate", "redis")
 
 
@@ -57,15 +60,21 @@ def examine() -> list[Finding]:
             )
         ]
     machine = Machine.here()
-    return [_python(), _namespaces(), *_modules(), *_programs(machine), _nftables(machine)]
+    return [_python(), _namespaces(), *_modules(), *_programs(machine), _nftables(machine), _sidecars()]
 
 
-def obstacles(findings: Iterable[Finding], settings: LabSettings) -> list[str]:
+def obstacles(findings: Sequence[Finding], settings: LabSettings) -> list[str]:
     """What keeps a lab with *settings* from running, one line each."""
     lines = [f"{f.what}: {f.detail}; {f.remedy}" for f in findings if f.needed and not f.ok]
-    if settings.sidecars and find_spec("meshverdict.mesh.sidecar") is None:
-        lines.append("sidecars: the mesh is not built yet; leave --sidecars away")
+    if settings.sidecars:
+        lines += [f"{f.what}: {f.detail}; {f.remedy}" for f in findings if f.what == _SIDECARS and not f.ok]
     return lines
+
+
+def _sidecars() -> Finding:
+    path = find_envoy()
+    detail = path or "Envoy is not found; it is the sidecar of a pod in the mesh"
+    return Finding(_SIDECARS, ok=path is not None, detail=detail, remedy=ENVOY_REMEDY, needed=False)
 
 
 def missing_packages(findings: Iterable[Finding]) -> list[str]:

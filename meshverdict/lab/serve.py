@@ -18,13 +18,15 @@ from meshverdict.cluster.controllers.registry import controllers
 from meshverdict.cluster.objects import Objects
 from meshverdict.cluster.reconcile import Reconciler
 from meshverdict.cluster.store import Store
-from meshverdict.lab.bootstrap import apply_all, create_cluster, create_system
+from meshverdict.lab.bootstrap import apply_all, create_cluster, create_system, install_mesh
 from meshverdict.lab.manifests import load
 from meshverdict.lab.readiness import wait_ingress, wait_pods
 from meshverdict.lab.state import LabInfo
+from meshverdict.mesh.values import Settings
 from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, LabError, MeshverdictError
 from meshverdict.model.settings import DEFAULT_INGRESS_PORT
 from meshverdict.runtime import relay
+from meshverdict.runtime.envoy_binary import few_files, proxy_image
 from meshverdict.runtime.images import ImageTable
 from meshverdict.runtime.runtime import PUBLISH_ANNOTATION, Publisher, Runtime, RuntimeOptions
 from meshverdict.runtime.topology import nodes
@@ -101,7 +103,7 @@ class _Supervisor:
 
         options = self.plan.options
         manifests = load(options.manifest_paths())
-        images = ImageTable()
+        images = ImageTable([*ImageTable(), proxy_image()])
         if options.images:
             images = images.merged(Path(options.images))
         lab_nodes = nodes(options.settings.zones)
@@ -109,6 +111,7 @@ class _Supervisor:
         objects = Objects(Store(first_revision=int(time.time())))
         api = Api(objects, self.plan, self.world)
         create_cluster(objects, lab_nodes)
+        install_mesh(objects, everywhere=options.settings.sidecars)
 
         def lost() -> None:
             log.error("the spawner or the delay line has ended, and with it the lab")
@@ -124,6 +127,7 @@ class _Supervisor:
                 images=images,
                 token=api.pod_token,
                 on_lost=lost,
+                mesh=Settings(inline_endpoints=few_files()),
             ),
         )
         reconciler = Reconciler(

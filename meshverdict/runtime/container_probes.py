@@ -93,7 +93,7 @@ class ContainerProbes:
         return task
 
     def _ask(self, probe: Mapping[str, Any]) -> Awaitable[probes.Outcome]:
-        return probes.ask(probe, self._record.spec, self._pod.address, self._pod.dial, self._execute)
+        return probes.ask(probe, self._record.spec, self._pod.address, self._pod.dial_probe, self._execute)
 
     def _startup_verdict(self, ok: bool, probe: Mapping[str, Any]) -> None:  # noqa: FBT001 - the answer itself
         if ok:

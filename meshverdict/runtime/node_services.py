@@ -61,6 +61,16 @@ class Builtin(Protocol):
 StartBuiltin = Callable[[Manifest, int, LogFile], Awaitable[Builtin]]
 
 
+class Sidecars(Protocol):
+    """What a pod's worker needs of the mesh (``runtime.mesh_controller``)."""
+
+    def prepare(self, pod: Manifest, address: str, network: int, volumes: Path) -> None:
+        """Before the first container; nothing to do for a pod without a sidecar."""
+
+    def forget(self, uid: str) -> None:
+        """The pod has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeServices:
     """Everything outside the kubelet.
@@ -75,6 +85,7 @@ class NodeServices:
         builtins: Parts of the supervisor by image name.
         want_fifo: Asks for real-time priority for a process (by pidfd).
         capacity: What a node has: ``cpu`` cores and ``memory`` bytes.
+        sidecars: The mesh; None in a lab without one.
     """
 
     objects: KubeletObjects
@@ -92,3 +103,4 @@ class NodeServices:
     builtins: Mapping[str, StartBuiltin]
     want_fifo: Callable[[int], None]
     capacity: Mapping[str, float]
+    sidecars: Sidecars | None = None

@@ -19,6 +19,7 @@ from meshverdict.runtime.container_state import ContainerRecord, Waiting, record
 from meshverdict.runtime.image_rows import DEFAULT_UID
 from meshverdict.runtime.linux import socket_in
 from meshverdict.runtime.pod_status import PodFacts, pod_status
+from meshverdict.runtime.sidecar_injection import has_sidecar
 from meshverdict.runtime.spawn_client import SpawnError
 from meshverdict.runtime.topology import sandbox_request
 from meshverdict.runtime.volumes import PodVolumes, Sources, VolumeError, etc_files, pod_hostname
@@ -65,6 +66,7 @@ class PodWorker:
         self._publishing = False
         self._background: set[asyncio.Task[None]] = set()
         self._deleting = asyncio.Event()
+        self._captured = services.sidecars is not None and has_sidecar(manifest)
         self._main: asyncio.Task[None] | None = None
         uid = self._world_uid()
         group = (manifest["spec"].get("securityContext") or {}).get("fsGroup")
@@ -114,6 +116,10 @@ class PodWorker:
             async with limit:
                 await self._network()
                 await self._volumes()
+                if self.services.sidecars is not None:
+                    self.services.sidecars.prepare(
+                        self.manifest, self.address, self.network, self.volumes.folder
+                    )
                 await self._containers()
         except TimeoutError:
             if not limit.expired():
@@ -224,6 +230,8 @@ class PodWorker:
 
     async def _release(self) -> None:
         """Give back network, address and volumes; may be called again."""
+        if self.services.sidecars is not None:
+            self.services.sidecars.forget(self.uid)
         if self.network >= 0:
             os.close(self.network)
             self.network = -1
@@ -251,15 +259,14 @@ class PodWorker:
 
     async def dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect from the pod's node; to the pod itself also where it listens on its loopback only."""
-        loop = asyncio.get_running_loop()
-        sock = socket_in(self.services.networks[self.node.name], socket.AF_INET, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        try:
-            await loop.sock_connect(sock, (host, port))
-        except BaseException:
-            sock.close()
-            raise
-        return await asyncio.open_connection(sock=sock)
+        return await _dial(self.services.networks[self.node.name], host, port)
+
+    async def dial_probe(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect for a probe; in a pod with a sidecar from inside the pod, as Istio's rewritten probes do.
+
+        From the node it would come to the sidecar, which refuses it where mutual TLS is strict.
+        """
+        return await _dial(self.network, host, port) if self._captured else await self.dial(host, port)
 
     def refresh(self) -> None:
         """Something that volumes or environments refer to has changed."""
@@ -331,3 +338,15 @@ def _grace(manifest: Manifest) -> float:
     if given is None:
         given = manifest["spec"].get("terminationGracePeriodSeconds", _DEFAULT_GRACE_S)
     return float(given)
+
+
+async def _dial(network: int, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect from a network namespace."""
+    sock = socket_in(network, socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return await asyncio.open_connection(sock=sock)

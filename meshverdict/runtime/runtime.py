@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from meshverdict.mesh.values import Settings as MeshSettings
 from meshverdict.model.errors import LabError
 from meshverdict.network.addresses import DNS_IP, PodAddresses
 from meshverdict.network.nft import FlowLogging, NftSettings
@@ -22,6 +23,8 @@ from meshverdict.runtime.flows import FlowLog
 from meshverdict.runtime.images import ImageTable, Machine
 from meshverdict.runtime.keeper import KeeperClient, WorldHandle
 from meshverdict.runtime.kubelet import Kubelet
+from meshverdict.runtime.mesh_authority import Authority
+from meshverdict.runtime.mesh_controller import MeshController
 from meshverdict.runtime.nflog import open_log
 from meshverdict.runtime.node_services import Builtin, KubeletObjects, NodeServices
 from meshverdict.runtime.pod_backend import KubeletBackend
@@ -62,6 +65,7 @@ class RuntimeOptions:
     images: ImageTable
     token: Token
     on_lost: Callable[[], None]
+    mesh: MeshSettings = field(default_factory=MeshSettings)
 
 
 class Runtime:
@@ -73,7 +77,9 @@ class Runtime:
         firewall: Firewall,
         kubelet: Kubelet,
         machine_nodes: Sequence[Node],
+        *,
         delay_line: DelayLineClient | None,
+        mesh: MeshController,
     ) -> None:
         self.nodes = tuple(machine_nodes)
         self.firewall = firewall
@@ -81,6 +87,7 @@ class Runtime:
         self.backend = KubeletBackend(kubelet, services.spawner)
         self._services = services
         self.delay_line = delay_line
+        self.mesh = mesh
 
     @classmethod
     async def start(cls, world: WorldHandle, objects: KubeletObjects, options: RuntimeOptions) -> Runtime:
@@ -111,6 +118,8 @@ class Runtime:
         keeper = KeeperClient(world.keeper)
         if delay_line is not None:
             keeper.want_fifo(delay_line.process.pidfd)
+        mesh = MeshController(objects, Authority(), options.mesh, prefix=str(machine.prefix or ""))
+        mesh.start()
         services = NodeServices(
             objects=objects,
             spawner=spawner,
@@ -127,14 +136,16 @@ class Runtime:
             builtins=_builtins(objects, networks, firewall, flows, delay_line),
             want_fifo=keeper.want_fifo,
             capacity=capacity(),
+            sidecars=mesh,
         )
         kubelet = Kubelet(services)
         kubelet.start()
-        return cls(services, firewall, kubelet, lab_nodes, delay_line)
+        return cls(services, firewall, kubelet, lab_nodes, delay_line=delay_line, mesh=mesh)
 
     async def stop(self) -> None:
         """End all pods and the spawner."""
         self.firewall.stop()
+        await self.mesh.stop()
         await self.kubelet.stop()
         if self.delay_line is not None:
             self.delay_line.stop()

@@ -177,7 +177,7 @@ class PodVolumes:
     """
 
     def __init__(self, folder: Path, uid: int, group: int | None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._uid = uid
         self._group = group
 
@@ -242,11 +242,11 @@ class PodVolumes:
 
     def path(self, name: str) -> Path:
         """The folder of one volume."""
-        return self._folder / name
+        return self.folder / name
 
     def remove(self) -> None:
         """Delete everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _sub_path(self, volume: Path, sub: str) -> Path:
         path = (volume / sub).resolve()
