@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -36,6 +37,8 @@ def fetch(lab, path):
 
 def kubectl(lab, *arguments):
     """Run kubectl against the lab; its standard output."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not on PATH")
     done = subprocess.run(
         ["kubectl", "--kubeconfig", lab["kubeconfig"], *arguments],
         capture_output=True,

@@ -9,12 +9,15 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import socket
 import struct
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
+
+import pytest
 
 from meshverdict.runtime import linux
 
@@ -38,7 +41,9 @@ def new_namespace() -> int:
 
 
 def ip_batch(namespace: int, *commands: str) -> None:
-    """Run ip(8) commands inside a namespace."""
+    """Run ip(8) commands inside a namespace; skips where there is no ip(8)."""
+    if shutil.which("ip") is None:
+        pytest.skip("ip is not on PATH; it is in the Debian package iproute2")
     subprocess.run(
         ["nsenter", f"--net=/proc/{os.getpid()}/fd/{namespace}", "ip", "-batch", "-"],
         input="\n".join(commands) + "\n",

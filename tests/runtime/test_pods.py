@@ -135,7 +135,9 @@ def test_containers_of_a_pod_share_network_and_volumes_and_nothing_else(tmp_path
                 0
             ] == 0
             assert (await running.run("test", "two", "c1", "cat", "/usr/local/deep/shared/f"))[1] == "hi\n"
-            assert "redis" not in (await running.run("test", "two", "c1", "ps", "ax"))[1]
+            processes = (await running.run("test", "two", "c1", "sh", "-c", "cat /proc/[0-9]*/cmdline"))[1]
+            assert "sleep" in processes
+            assert "redis" not in processes
 
     in_world(body, tmp_path)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import pytest
 
 from meshverdict.runtime import linux
 from meshverdict.runtime.keeper import KeeperOptions, WorldHandle, run_world
@@ -43,7 +46,9 @@ def in_world(body: Body, folder: Path) -> None:
 
 
 def plain_user_world(body: Body, folder: Path) -> None:
-    """The same in a process that has given up root before it makes its world."""
+    """The same in a process that has given up root before it makes its world; skips where it could not read us."""
+    if any(not p.stat().st_mode & stat.S_IXOTH for p in Path(__file__).resolve().parents):
+        pytest.skip("this checkout is in a folder that other users may not enter")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)
     own = folder / "own"
