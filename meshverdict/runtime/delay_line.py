@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_QUEUED: Final = 20_000  # packets that wait at once in one direction, 30 MB of full ones
 # From the release of a packet to its arrival at the node, and from a deadline to our wake-up: measured.
-COMPENSATION_NS: Final = 45_000
+COMPENSATION_NS: Final = 35_000
 _BATCH: Final = 64
 _LARGEST: Final = 2048
 _QUIET_NS: Final = 300_000
@@ -226,9 +226,7 @@ def _kernel_drops(sock: socket.socket) -> int:
     return int(drops)
 
 
-def run_child(
-    links: Sequence[tuple[socket.socket, socket.socket]], delay_ns: int, report: int
-) -> NoReturn:
+def run_child(links: Sequence[tuple[socket.socket, socket.socket]], delay_ns: int, report: int) -> NoReturn:
     """In the spawner's forked child: keep these descriptors alone, and carry packets until the end."""
     try:
         linux.set_parent_death_signal(signal.SIGKILL)

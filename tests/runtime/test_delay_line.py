@@ -1,0 +1,172 @@
+"""The delay line between zones: packets are held for as long as was said, and what it did is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labs import Lab, lab, wait_until
+from memory_objects import is_ready, pod
+from worlds import in_world, plain_user_world
+
+from meshverdict.cluster.store import Store
+from meshverdict.model.histogram import Histogram
+from meshverdict.runtime.delay_report import telemetry_line
+from meshverdict.runtime.flows import PodNames
+from meshverdict.runtime.keeper import WorldHandle
+from meshverdict.runtime.runtime import delay_pod
+
+pytestmark = pytest.mark.root
+SERVE = """
+import socket
+s = socket.create_server(("", 7000), backlog=64)
+while True:
+    c, _ = s.accept()
+    while data := c.recv(1 << 16):
+        c.sendall(data)
+    c.close()
+"""
+# Round trips on one open connection, milliseconds, the shortest and the median; and a megabyte there and back.
+ASK = """
+import socket, sys, time, threading
+c = socket.create_connection((sys.argv[1], 7000), 5)
+c.settimeout(None)
+c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+took = []
+for _ in range(50):
+    start = time.perf_counter()
+    c.sendall(b"x" * 100)
+    c.recv(100, socket.MSG_WAITALL)
+    took.append((time.perf_counter() - start) * 1e3)
+payload = bytes(range(256)) * 4096
+threading.Thread(target=c.sendall, args=(payload,)).start()
+assert c.recv(len(payload), socket.MSG_WAITALL) == payload
+print(min(took), sorted(took)[25])
+"""
+
+
+def python(name: str, node: str, *arguments: str) -> dict[str, Any]:
+    container = {"name": "main", "image": "python:3.11", "command": ["python3", "-c", *arguments]}
+    return pod(name, container, nodeName=node)
+
+
+async def two_zones(running: Lab) -> str:
+    """A server in the second zone, the delay line's log, and a place to ask from in each; the server's address."""
+    running.objects.create("pods", python("server", "node-b", SERVE))
+    for name, node in (("far", "node-a"), ("near", "node-b")):
+        running.objects.create("pods", python(name, node, "import time; time.sleep(600)"))
+    for name in ("server", "far", "near"):
+        await running.objects.until("test", name, is_ready)
+    server = running.objects.get("pods", "test", "server")
+    assert server is not None
+    await asyncio.sleep(0.3)  # the server has no probe: its port is open a moment after its start
+    address: str = server["status"]["podIP"]
+    return address
+
+
+async def round_trips(running: Lab, name: str, address: str) -> tuple[float, float]:
+    status, out, err = await running.run("test", name, "main", "python3", "-c", ASK, address)
+    assert status == 0, err
+    shortest, median = map(float, out.split())
+    return shortest, median
+
+
+@pytest.mark.parametrize("world", [in_world, plain_user_world])
+def test_packets_across_zones_are_held_and_others_are_not(world: Any, tmp_path: Path) -> None:
+    """Two times the one-way delay, never less; a megabyte arrives whole; who talked to whom is in the log."""
+
+    async def body(handle: WorldHandle) -> None:
+        async with lab(handle, handle.scratch, zones=2, zone_delay_ms=3.0) as running:
+            running.objects.create("pods", delay_pod(running.runtime.nodes[0]))
+            await running.objects.until("meshverdict-system", "delay-line", is_ready)
+            address = await two_zones(running)
+            shortest, median = await round_trips(running, "far", address)
+            assert 5.9 <= shortest <= 7.0
+            assert median < 9.0
+            _, near = await round_trips(running, "near", address)
+            assert near < 3.0
+            await asyncio.sleep(1.7)
+            log = await running.log("meshverdict-system", "delay-line", "delay")
+            seconds = [json.loads(line) for line in log.splitlines()]
+            told = [pair for second in seconds for pair in second["pairs"]]
+            pairs = {(p["from"], p["to"], p["from_node"], p["to_node"]) for p in told}
+            assert pairs == {
+                ("test/far", "test/server", "node-a", "node-b"),
+                ("test/server", "test/far", "node-b", "node-a"),
+            }
+            assert sum(p["bytes"] for p in told if p["from"] == "test/far") > 1 << 20
+            lines = [second["delay_line"] for second in seconds]
+            late = Histogram.merged(Histogram.from_json(line["late"]) for line in lines)
+            assert late.n == sum(line["packets"] for line in lines) == sum(p["packets"] for p in told)
+            assert [line["dropped"] for line in lines if line["dropped"]] == []
+
+    world(body, tmp_path)
+
+
+def test_without_a_delay_there_is_no_process_in_the_way(tmp_path: Path) -> None:
+    """Zones without a delay are joined directly."""
+
+    async def body(handle: WorldHandle) -> None:
+        async with lab(handle, handle.scratch, zones=2) as running:
+            assert running.runtime.delay_line is None
+            address = await two_zones(running)
+            _, median = await round_trips(running, "far", address)
+            assert median < 3.0
+
+    in_world(body, tmp_path)
+
+
+def test_the_end_of_the_line_is_the_end_of_the_lab(tmp_path: Path) -> None:
+    """A dead line is a partition that nobody asked for: it is told, not survived."""
+
+    async def body(handle: WorldHandle) -> None:
+        async with lab(handle, handle.scratch, zones=3, zone_delay_ms=0.5) as running:
+            line = running.runtime.delay_line
+            assert line is not None
+            os.kill(line.process.pid, signal.SIGKILL)
+            await wait_until(lambda: bool(running.lost))
+
+    in_world(body, tmp_path)
+
+
+def test_addresses_become_pods_and_microseconds_a_histogram() -> None:
+    """An address that no pod has stays an address."""
+    store = Store()
+    made = pod("client", {"image": "x"}, nodeName="node-a")
+    store.create("pods", {**made, "status": {"podIP": "10.244.1.2"}})
+    report = {
+        "t": 1_790_000_000.1234,
+        "packets": 3,
+        "bytes": 300,
+        "dropped": 1,
+        "queued": 0,
+        "cpu": 0.01,
+        "priority": "fifo",
+        "unreported": 0,
+        "late_us": {"0": 2, "50": 1},
+        "pairs": {struct.pack("8B", 10, 244, 1, 2, 10, 244, 2, 7).hex(): [3, 300]},
+    }
+    line = telemetry_line(report, 1.0, PodNames(store))
+    late = line["delay_line"].pop("late")
+    assert line == {
+        "t": 1_790_000_000.123,
+        "delay_line": {"delay_ms": 1.0, **{k: report[k] for k in ("packets", "bytes", "dropped", "queued")}}
+        | {"cpu": 0.01, "priority": "fifo", "unreported": 0},
+        "pairs": [
+            {
+                "from": "test/client",
+                "to": "10.244.2.7",
+                "from_node": "node-a",
+                "to_node": None,
+                "packets": 3,
+                "bytes": 300,
+            }
+        ],
+    }
+    assert Histogram.from_json(late).n == 3
