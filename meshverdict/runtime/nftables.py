@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+import re
 import socket
 from functools import cache
 from pathlib import Path
@@ -25,14 +26,32 @@ class TransactionTooLongError(NftError):
     """The ruleset does not fit into the netlink send buffer: load it in parts."""
 
 
+_MISSING: Final = re.compile(r"(\S+): cannot open shared object file")
+
+
+def _load(name: str, prefix: str) -> ctypes.CDLL:
+    """Load a library, and before it those that it needs, from *prefix* if they are there.
+
+    The loader takes a library that is loaded already wherever it came from, so no search path has to be set.
+    """
+    own = [p for base in ("usr/lib", "lib") for p in Path(prefix).glob(f"{base}/*/{name}")] if prefix else []
+    while True:
+        try:
+            return ctypes.CDLL(str(own[0]) if own else name)
+        except OSError as error:
+            needed = _MISSING.match(str(error))
+            if not own or needed is None or needed[1] == name:
+                raise
+            _load(needed[1], prefix)
+
+
 @cache
 def _library(prefix: str) -> ctypes.CDLL:
-    candidates = sorted(Path(prefix).glob("usr/lib/*/libnftables.so.1")) if prefix else []
     try:
-        library = ctypes.CDLL(str(candidates[0]) if candidates else "libnftables.so.1")
+        library = _load("libnftables.so.1", prefix)
     except OSError as error:
         raise LabError(
-            "the library libnftables is missing: install the Debian package libnftables1 (or nftables)"
+            f"the library libnftables cannot be loaded ({error}): install the Debian package libnftables1"
         ) from error
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_new.argtypes = [ctypes.c_uint32]
