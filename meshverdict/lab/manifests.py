@@ -12,6 +12,8 @@ import yaml
 from meshverdict.model.errors import UsageError
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# Treatments, which experiments apply, and applications that only some labs have.
+LEFT_OUT = frozenset({"policies", "pippo", "paperino"})
 _ENDINGS = (".yaml", ".yml", ".json")
 # kubectl sorts nothing; it retries nothing either. Namespaces first spares the folders an order.
 _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ConfigMap", "Secret", "Service")
@@ -20,7 +22,7 @@ _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ConfigMap"
 def files(paths: Iterable[Path]) -> Iterator[Path]:
     """The manifest files of files and folders; a folder's own subfolders are included, in order of name.
 
-    A folder called ``policies`` is left out: those are treatments, which experiments apply.
+    Folders called as in ``LEFT_OUT`` are taken only where they are named themselves.
     """
     for path in paths:
         if path.is_file():
@@ -29,7 +31,7 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
             found = [
                 p
                 for p in sorted(path.rglob("*"))
-                if p.suffix in _ENDINGS and "policies" not in p.relative_to(path).parts
+                if p.suffix in _ENDINGS and LEFT_OUT.isdisjoint(p.relative_to(path).parts)
             ]
             if not found:
                 raise UsageError(f"--manifests {path}: no .yaml, .yml or .json file in it")
