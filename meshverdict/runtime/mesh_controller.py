@@ -25,6 +25,7 @@ from meshverdict.runtime.mesh_snapshot import WATCHED, snapshot
 from meshverdict.runtime.mesh_status import Outcome, write_statuses
 from meshverdict.runtime.nftables import Nftables, NftError
 from meshverdict.runtime.sidecar import Sidecar, SidecarError
+from meshverdict.runtime.sidecar_exemption import by_priority, marked
 from meshverdict.runtime.sidecar_injection import FOLDER, VOLUME, capture, has_sidecar
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from meshverdict.mesh.values import Settings
     from meshverdict.runtime.mesh_authority import Authority
     from meshverdict.runtime.node_services import KubeletObjects
+    from meshverdict.runtime.world import Identity
 
 _RETRY_S: Final = 1.0
 log = logging.getLogger(__name__)
@@ -53,15 +55,22 @@ class MeshController:
         objects: The cluster's objects.
         authority: Issues the workloads' certificates.
         settings: Istio's mesh configuration.
+        identity: Whether the lab has a range of user ids.
         prefix: Folder with unpacked Debian packages, or empty.
     """
 
     def __init__(
-        self, objects: KubeletObjects, authority: Authority, settings: Settings, prefix: str = ""
+        self,
+        objects: KubeletObjects,
+        authority: Authority,
+        settings: Settings,
+        identity: Identity,
+        prefix: str = "",
     ) -> None:
         self._objects = objects
         self._authority = authority
         self._settings = settings
+        self._identity: Identity = identity
         self._prefix = prefix
         self._running: dict[str, _Running] = {}
         self._dirty = asyncio.Event()
@@ -93,10 +102,16 @@ class MeshController:
             return
         mesh = self._snapshot()
         proxy = self._workload(pod, address)
-        sidecar = Sidecar(proxy.key, volumes / VOLUME, network, ISTIO_UID)
+        own = (
+            ISTIO_UID if self._identity == "range" else 0
+        )  # a plain user's containers are all root of the world
+        sidecar = Sidecar(proxy.key, volumes / VOLUME, network, own)
         (request,) = certificates([proxy], self._settings.trust_domain)
         files = translate(mesh, proxy, FOLDER).files()
-        sidecar.begin(bootstrap(proxy, FOLDER), self._authority.secrets(request, FOLDER), files)
+        start = bootstrap(proxy, FOLDER)
+        if self._identity == "single":
+            start = marked(start)
+        sidecar.begin(start, self._authority.secrets(request, FOLDER), files)
         self._capture(pod, network)
         self._running[pod["metadata"]["uid"]] = _Running(proxy, sidecar)
         self._dirty.set()
@@ -120,7 +135,8 @@ class MeshController:
     def _capture(self, pod: Manifest, network: int) -> None:
         nft = Nftables(network, self._prefix)
         try:
-            nft.run(render(capture(pod)))
+            rules = render(capture(pod))
+            nft.run(rules if self._identity == "range" else by_priority(rules))
         except NftError as error:
             raise LabError(f"the kernel refuses to capture the pod's traffic: {error}") from error
         finally:

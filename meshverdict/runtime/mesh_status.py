@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.cluster.errors import ApiError
+from meshverdict.mesh.bootstrap import DRAIN_SECONDS
 from meshverdict.mesh.sidecar import Translation, useless_patches
 from meshverdict.runtime.mesh_snapshot import ISTIO
 
@@ -41,7 +42,10 @@ def conditions(resource: Resource, outcome: Outcome, old: Manifest, now: str) ->
         texts = "; ".join(outcome.failures[:_MAX_TEXTS])
         found = [_condition("Reconciled", "False", "NotServed", texts)]
     else:
-        text = f"served by all {outcome.sidecars} sidecars"
+        text = (
+            f"served by all {outcome.sidecars} sidecars; connections from before a change of"
+            f" policy live {DRAIN_SECONDS} s longer"
+        )
         found = [_condition("Reconciled", "True", "Served", text)]
     if resource.kind == "EnvoyFilter" and not outcome.failures:
         found.append(_patches(resource, outcome))

@@ -118,7 +118,9 @@ class Runtime:
         keeper = KeeperClient(world.keeper)
         if delay_line is not None:
             keeper.want_fifo(delay_line.process.pidfd)
-        mesh = MeshController(objects, Authority(), options.mesh, prefix=str(machine.prefix or ""))
+        mesh = MeshController(
+            objects, Authority(), options.mesh, world.identity, prefix=str(machine.prefix or "")
+        )
         mesh.start()
         services = NodeServices(
             objects=objects,
