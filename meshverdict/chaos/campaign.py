@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from meshverdict.analysis.campaign import Done, Slot, StopRule, gives_up, minutes_left, plan, remaining
+from meshverdict.analysis.campaign import (
+    GIVE_UP_AFTER,
+    Done,
+    Slot,
+    StopRule,
+    gives_up,
+    minutes_left,
+    plan,
+    remaining,
+)
 from meshverdict.analysis.permutation import MIN_PAIRS
 from meshverdict.chaos.child import chaos_run, held
 from meshverdict.chaos.experiment_file import numbers, planned_seconds
@@ -130,15 +139,27 @@ def _make_runs(wanted: CampaignPlan, progress: Callable[[str], None], lock: int)
         place = f"pair {slot.pair} of {wanted.pairs}, {slot.arm}"
         progress(f"{place}; {len(to_do)} runs to make, about {left:.0f} min left")
         begun = time.monotonic()
-        folder = run_once(
-            wanted.experiment, wanted.variables, slot=slot, reports=wanted.reports, lab=wanted.lab, lock=lock
-        )
-        seconds.append(time.monotonic() - begun)
-        fresh.append(Done(slot.pair, slot.arm, valid=_usable(wanted.folder, folder)))
+        try:
+            folder = run_once(
+                wanted.experiment,
+                wanted.variables,
+                slot=slot,
+                reports=wanted.reports,
+                lab=wanted.lab,
+                lock=lock,
+            )
+        except LabError as error:
+            if not any(run.valid for run in fresh):
+                raise  # it never worked, so trying again is no help
+            progress(f"{place}: {error}")
+            fresh.append(Done(slot.pair, slot.arm, valid=False))
+        else:
+            seconds.append(time.monotonic() - begun)
+            fresh.append(Done(slot.pair, slot.arm, valid=_usable(wanted.folder, folder)))
         if gives_up(fresh):
             raise LabError(
-                f"{place}: the last {len(fresh[-3:])} runs were unusable (see {folder}); quieten the machine, then "
-                "type the same command to go on"
+                f"{place}: the last {GIVE_UP_AFTER} runs were unusable (see {wanted.folder}); quieten the machine,"
+                " then type the same command to go on"
             )
 
 

@@ -86,6 +86,8 @@ def _run_row(claim: Claim, contents: RunContents, link: str) -> Row:
     held = int(judgement.word == HOLDS)
     word = decide(held=held, usable=usable, effect=None, expect=contents.journal.expect)
     said = f"one run: {judgement.word}" + (f" ({judgement.reasons[0]})" if judgement.reasons else "")
+    if judgement.word == HOLDS and word == "undecided":
+        said += "; how much the treatment changes takes pairs of runs"
     return Row(claim, word, said, "", "", link)
 
 
@@ -97,9 +99,10 @@ def conclusion(rows: tuple[Row, ...]) -> str:
     )
     missing = sum(row.word == NOT_MEASURED for row in rows)
     if len(held) + len(not_held) == 0:
+        tried = f", {len(open_)} {'was' if len(open_) == 1 else 'were'} measured and not decided" if open_ else ""
         return (
-            "Nothing can be concluded yet: no claim has been decided here. `meshverdict verdict` measures what"
-            " has an experiment."
+            f"Nothing can be concluded yet: of {len(rows)} claims none has been decided here{tried}. The command"
+            " meshverdict verdict measures every claim that has an experiment."
         )
     parts = [
         f"{len(held)} held ({_named(held)})" if held else "",

@@ -44,7 +44,7 @@ def load_charts(report: Report) -> list[Chart]:
             _line(machine, "pressure", "somebody waits for a core", "error", 100, dash=True),
             _line(machine, "steal", "taken away from below", "other", 100),
         ]
-        charts += _chart(report, machine, ("machine", "The whole machine: share of the time", "%"), lines)
+        charts += _chart(report, machine, ("machine", "The whole machine: % of the time", "%"), lines)
     return charts
 
 
@@ -59,8 +59,8 @@ def _pod(report: Report, pod: Samples) -> list[Chart]:
     memory = [_line(pod, "rss_bytes", "resident memory", "p99", 1 / _MB)]
     return [
         *_chart(report, pod, ("threads", f"{name}: threads and queue", ""), threads),
-        *_chart(report, pod, ("cpu", f"{name}: CPU", "cores"), [cpu]),
-        *_chart(report, pod, ("memory", f"{name}: memory", "MB"), memory),
+        *_chart(report, pod, ("cpu", f"{name}: CPU, in cores", "cores"), [cpu]),
+        *_chart(report, pod, ("memory", f"{name}: memory, in MB", "MB"), memory),
     ]
 
 
