@@ -48,8 +48,10 @@ def _measure(options: argparse.Namespace, info: LabInfo) -> int:
     from meshverdict.report.check import check  # noqa: PLC0415
 
     ready = f"{info.ready_s:.1f} s" if info.ready_s is not None else "an earlier start"
-    print(f"\nLab ready in {ready}.\n")
-    print(render(ApiClient(info.kubeconfig).get("/api/v1/pods")["items"], datetime.now(UTC)) + "\n")
+    print(f"\nLab ready in {ready}.\n", flush=True)
+    print(
+        render(ApiClient(info.kubeconfig).get("/api/v1/pods")["items"], datetime.now(UTC)) + "\n", flush=True
+    )
     progress(
         "2/3  the experiment: load, then redis cut off from everyone but the app (experiments/isolate-redis.json)"
     )
