@@ -94,7 +94,7 @@ def _verdict(campaign: Campaign) -> Html:
         ("Primary metric", campaign.primary, "declared before the first run"),
         (
             "Judged at",
-            f"{1 - campaign.level:.0%}",
+            _confidence(campaign),
             "confidence; stopped at the early look that was planned"
             if campaign.stopped_early
             else "confidence, fixed before the first run",
@@ -136,7 +136,7 @@ def _effects(campaign: Campaign) -> Html:
         )
         for effect in campaign.effects
     ]
-    head = ("metric", "ratio", "interval", "p", "could have seen", "verdict")
+    head = ("metric", "ratio", f"{_confidence(campaign)} interval", "p", "could have seen", "verdict")
     return section(
         "effects",
         "Effects",
@@ -200,6 +200,10 @@ def _method() -> Html:
         ),
         id="method",
     )
+
+
+def _confidence(campaign: Campaign) -> str:
+    return f"{100 * (1 - campaign.level):g} %"
 
 
 def _name(run: RunLine, campaign: Campaign) -> Html | str:

@@ -99,7 +99,9 @@ def conclusion(rows: tuple[Row, ...]) -> str:
     )
     missing = sum(row.word == NOT_MEASURED for row in rows)
     if len(held) + len(not_held) == 0:
-        tried = f", {len(open_)} {'was' if len(open_) == 1 else 'were'} measured and not decided" if open_ else ""
+        tried = (
+            f", {len(open_)} {'was' if len(open_) == 1 else 'were'} measured and not decided" if open_ else ""
+        )
         return (
             f"Nothing can be concluded yet: of {len(rows)} claims none has been decided here{tried}. The command"
             " meshverdict verdict measures every claim that has an experiment."

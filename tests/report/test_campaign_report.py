@@ -77,7 +77,7 @@ def test_the_page_says_verdict_interval_and_method(eight_pairs, tmp_path):
         "max-T",
     ):
         assert words in text
-    assert 'href="20261101T011000Z-pair01-' in text
+    assert "20261101T011000Z-pair01-" in text
     assert "default-src" in text
 
 
@@ -183,3 +183,22 @@ def test_a_folder_without_pairs_is_refused(tmp_path):
     """The message says what such folders are called."""
     with pytest.raises(RecordError, match="pair01-treatment"):
         read_campaign(tmp_path)
+
+
+def test_a_run_is_linked_where_its_report_is(eight_pairs, tmp_path):
+    """The campaign's page leads only to what is there."""
+    folder = copy(eight_pairs, tmp_path)
+    first, second = sorted(path.name for path in folder.glob("*-pair01-*"))
+    write_report(folder / first)
+    text = write_report(folder).read_text()
+    assert f'href="{first}/report.html"' in text
+    assert f'href="{second}/report.html"' not in text
+    assert second in text
+
+
+def test_earlier_campaigns_and_single_runs_are_no_part_of_it(eight_pairs, tmp_path):
+    """They lie in the same folder."""
+    folder = copy(eight_pairs, tmp_path)
+    make(folder / "earlier" / "20261031T000000Z", 3, seed=9)
+    synthetic.write_run(folder / "20261102T000000Z")
+    assert judged(folder).pairs == 8

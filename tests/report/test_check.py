@@ -170,3 +170,42 @@ def test_a_folder_that_is_no_run_is_refused_by_name(make_run, name, text):
 def test_a_plain_chaos_toolkit_journal_is_judged_too(journals, name, code):
     """`chaos run` exits 0 for most of these."""
     assert check(journals / f"{name}.json").exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "met", "word"),
+    [("succeeded", None, "HOLDS"), ("succeeded", True, "HOLDS"), ("succeeded", False, "INVALID")],
+)
+def test_a_treatment_may_name_the_activity_that_shows_it(make_run, status, met, word):
+    """Not every treatment shows in connections; one whose own check fails was not in effect."""
+    folder = make_run()
+    edit(folder / "run.json", lambda run: run["treatment"].update(in_effect=None))
+
+    def declare(journal):
+        step = journal["run"][0]
+        step.update(status=status, tolerance_met=met)
+        extension = {"name": "meshverdict", "treatment": ["t"], "in_effect": step["activity"]["name"]}
+        journal["experiment"]["extensions"] = [extension]
+
+    edit(folder / "journal.json", declare)
+    assert check(folder).word == word
+
+
+def test_a_treatment_whose_check_was_not_run_is_not_shown(make_run):
+    """It names an activity that the run does not have."""
+    folder = make_run()
+    extension = {"name": "meshverdict", "treatment": ["t"], "in_effect": "nobody"}
+    edit(folder / "journal.json", lambda journal: journal["experiment"].update(extensions=[extension]))
+    assert "'nobody', which would show that it works, was not run" in check(folder).reasons[0]
+
+
+def test_a_crowded_machine_makes_a_run_invalid(make_run):
+    """The generator was on time all the same: it runs ahead of everybody."""
+    folder = make_run()
+    start = int(json.loads((folder / "load.jsonl").read_text().splitlines()[1])["t"])
+    shares = {"busy": 1.0, "steal": 0.0, "pressure": 0.97}
+    lines = [json.dumps({"t": start + i, "machine": shares}) for i in range(40)]
+    (folder / "telemetry.jsonl").write_text("\n".join(lines))
+    judgement = check(folder)
+    assert judgement.word == "INVALID"
+    assert "CPU pressure 97%" in judgement.reasons[0]

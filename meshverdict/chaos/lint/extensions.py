@@ -9,6 +9,7 @@ from meshverdict.chaos.lint.document import Place
 from meshverdict.chaos.lint.findings import Subject, as_list, as_object, listed, nearest, shown
 from meshverdict.chaos.lint.functions import NoModule
 from meshverdict.chaos.options import ARGUMENTS
+from meshverdict.report.claims import EXPECTATIONS
 
 _CONTROL: Final = "meshverdict.chaos.control"
 
@@ -82,6 +83,7 @@ def _extension(subject: Subject, place: Place, extension: Any) -> None:
         return
     if name != EXTENSION:
         return
+    _declaration(subject, place, extension)
     treatment = extension.get("treatment", [])
     here = (*place, "treatment")
     if not isinstance(treatment, list) or not all(isinstance(t, str) for t in treatment):
@@ -103,6 +105,30 @@ def _extension(subject: Subject, place: Place, extension: Any) -> None:
                 " campaign would be the same",
                 f"{nearest(wanted, known)}activities are: {listed(known)}",
             )
+
+
+def _declaration(subject: Subject, place: Place, extension: Any) -> None:
+    """What a campaign is judged by; a slip in it would be taken as not said at all."""
+    method = [a.value.get("name") for a in subject.activities("method")]
+    steps = [n for n in method if isinstance(n, str)]
+    margin, quick = extension.get("margin"), extension.get("quick")
+    expect, shows = extension.get("expect"), extension.get("in_effect")
+
+    def say(key: str, fix: str) -> None:
+        what = f"`{key}` is {shown(extension[key])}"
+        subject.found.say("bad-treatment", (*place, key), what, fix)
+
+    if expect is not None and expect not in EXPECTATIONS:
+        say("expect", f"write one of {listed(EXPECTATIONS)}")
+    if margin is not None and (
+        isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1
+    ):
+        say("margin", "write a share, such as 0.05 for 5 %")
+    if shows is not None and shows not in steps:
+        say("in_effect", f"{nearest(shows, steps)}activities of the method are: {listed(steps)}")
+    known = list(as_object(subject.experiment.get("configuration")))
+    if quick is not None and (not isinstance(quick, dict) or not set(quick) <= set(known)):
+        say("quick", f"write an object of configuration values; there are: {listed(known)}")
 
 
 def _bad(subject: Subject, place: Place, what: str, fix: str) -> None:
