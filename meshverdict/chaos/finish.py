@@ -78,8 +78,11 @@ def _version(session: Session) -> str | None:
 def _problems(session: Session) -> list[str]:
     """What spoils the run, beyond what the records themselves show."""
     found: list[str] = []
-    recorders = (session.flow_log, session.samples)
+    recorders = (session.flow_log, session.samples, session.delay_log)
     found += [f"{r.failure}: the record is not complete" for r in recorders if r is not None and r.failure]
+    phases = session.timeline.as_json()
+    if session.delay_log is not None and phases:
+        found += session.delay_log.reasons(phases[0]["start"], phases[-1]["end"])
     if session.load_summary is not None:
         found += [f"load record: {text}" for text in session.load_summary.missing]
     return found

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.chaos import files, flows, guard, prober, progress, telemetry, versions
+from meshverdict.chaos import delay_line, files, flows, guard, prober, progress, telemetry, versions
 from meshverdict.chaos.experiment_file import activities
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshverdict.chaos.cluster import KubeAccess
+    from meshverdict.chaos.delay_line import DelayLog
     from meshverdict.chaos.experiment_file import Treatment
     from meshverdict.chaos.files import Source
     from meshverdict.chaos.flows import FlowLog
@@ -72,6 +73,7 @@ class Session:
     probers: Probers | None = None
     flow_log: FlowLog | None = None
     samples: Telemetry | None = None
+    delay_log: DelayLog | None = None
     load: LoadHandle | None = None
     load_summary: LoadSummary | None = None
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -155,6 +157,9 @@ class Session:
             self.samples = enter(
                 telemetry.sampling(self.access, self.namespaces, self.folder / telemetry.FILE)
             )
+        apart = float((self.lab.settings if self.lab else {}).get("zone_delay_ms") or 0)
+        if apart:
+            self.delay_log = enter(delay_line.recording(self.access, self.folder / telemetry.FILE, apart))
         if self.options.connections:
             self.probers = enter(prober.probing(self.access, self.options.connections))
         if self.options.progress:

@@ -232,11 +232,12 @@ def run_child(links: Sequence[tuple[socket.socket, socket.socket]], delay_ns: in
         linux.set_parent_death_signal(signal.SIGKILL)
         linux.set_process_name("mv-delay")
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _keep_only([report, *(s.fileno() for pair in links for s in pair)])
         os.set_blocking(report, False)
-        _tune()
         gc.freeze()
         gc.disable()
+        _tune()
+        # Says that it runs, so last: real-time priority is then given, and tuning would take it away.
+        _keep_only([report, *(s.fileno() for pair in links for s in pair)])
         DelayLine(links, delay_ns, report).run()
     except BaseException:  # noqa: BLE001 - a forked copy of the spawner may not go on as one
         traceback.print_exc()

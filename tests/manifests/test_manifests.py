@@ -15,10 +15,11 @@ SEED_TREE = {
     "02-redis": ("D-00-lab-redis-ns", "D-01-lab-redis-svc", "D-02-lab-redis-dpl"),
     "03-app": ("C-00-app-ns", "C-01-app-svc", "C-02-app-dpl"),
 }
-LAB_NAMESPACES = {"a-ingress-traefik", "b-apacherr", "c-app-count", "d-redis", "load"}
+LAB_NAMESPACES = {"a-ingress-traefik", "b-apacherr", "c-app-count", "d-redis", "load", "paperino", "pippo"}
 WORKLOADS = [("DaemonSet", "traefik-ingress-controller")] + [
-    ("Deployment", n) for n in ("apacherr", "redis", "pythonapp")
+    ("Deployment", n) for n in ("apacherr", "redis", "pythonapp", "pippo")
 ]
+WORKLOADS += [("StatefulSet", "paperino")]
 
 
 def _all(manifests):
@@ -114,7 +115,10 @@ def test_services_lead_to_pods(objects):
     """Every Service selects the pods of exactly one workload, and its target ports have a name there."""
     pods = [objects[workload]["spec"]["template"] for workload in WORKLOADS]
     services = [o for (kind, _), o in objects.items() if kind == "Service"]
-    assert len(services) == 4
+    assert len(services) == 8
+    services.remove(
+        objects["Service", "paperino-primary"]
+    )  # one pod, by the label that its controller gives it
     for service in services:
         wanted = service["spec"]["selector"].items()
         chosen = [pod for pod in pods if wanted <= pod["metadata"]["labels"].items()]
