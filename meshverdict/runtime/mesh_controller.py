@@ -24,7 +24,7 @@ from meshverdict.model.errors import LabError
 from meshverdict.runtime.mesh_snapshot import WATCHED, snapshot
 from meshverdict.runtime.mesh_status import Outcome, write_statuses
 from meshverdict.runtime.nftables import Nftables, NftError
-from meshverdict.runtime.sidecar import Sidecar, SidecarError
+from meshverdict.runtime.sidecar import RefusedError, Sidecar, SidecarError
 from meshverdict.runtime.sidecar_exemption import by_priority, marked
 from meshverdict.runtime.sidecar_injection import FOLDER, VOLUME, capture, has_sidecar
 
@@ -177,23 +177,25 @@ class MeshController:
         results = await asyncio.gather(
             *(self._publish(rounds[uid].sidecar, t) for uid, t in translations.items())
         )
-        failures = tuple(text for text in results if text)
-        self._served = None if failures else (mesh, frozenset(rounds))
+        failures = tuple(str(error) for error in results if error)
+        again = any(error and not isinstance(error, RefusedError) for error in results)
+        self._served = None if again else (mesh, frozenset(rounds))
         write_statuses(self._objects, mesh, Outcome(failures, len(rounds), tuple(translations.values())))
         if failures:
             log.warning("%s", "; ".join(failures))
+        if again:
             asyncio.get_running_loop().call_later(_RETRY_S, self._dirty.set)
 
     @staticmethod
-    async def _publish(sidecar: Sidecar, translation: Translation) -> str:
+    async def _publish(sidecar: Sidecar, translation: Translation) -> SidecarError | None:
         """Publish to one; what went wrong, or nothing."""
         try:
             await sidecar.publish(translation.files())
         except SidecarError as error:
-            return str(error)
+            return error
         except FileNotFoundError:
-            return ""  # the pod has just gone, and its folder with it
-        return ""
+            return None  # the pod has just gone, and its folder with it
+        return None
 
     # ---- certificates
 

