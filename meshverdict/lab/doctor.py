@@ -15,7 +15,7 @@ from typing import Any
 from meshverdict.model.errors import UsageError
 from meshverdict.model.settings import LabSettings
 from meshverdict.runtime.envoy_binary import REMEDY as ENVOY_REMEDY
-from meshverdict.runtime.envoy_binary import find_envoy
+from meshverdict.runtime.envoy_binary import few_files, find_envoy, inotify_instances
 from meshverdict.runtime.images import ImageTable
 from meshverdict.runtime.machine import Machine
 from meshverdict.runtime.world import probe_user_namespaces
@@ -74,6 +74,11 @@ def obstacles(findings: Sequence[Finding], settings: LabSettings) -> list[str]:
 def _sidecars() -> Finding:
     path = find_envoy()
     detail = path or "Envoy is not found; it is the sidecar of a pod in the mesh"
+    if path and few_files():
+        limit = f"fs.inotify.max_user_instances is {inotify_instances()}"
+        detail = (
+            f"{path}; {limit}, which is enough for a dozen sidecars, with endpoints inside their clusters"
+        )
     return Finding(_SIDECARS, ok=path is not None, detail=detail, remedy=ENVOY_REMEDY, needed=False)
 
 
