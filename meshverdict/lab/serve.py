@@ -18,7 +18,7 @@ from meshverdict.cluster.controllers.registry import controllers
 from meshverdict.cluster.objects import Objects
 from meshverdict.cluster.reconcile import Reconciler
 from meshverdict.cluster.store import Store
-from meshverdict.lab.bootstrap import apply_all, create_cluster, create_system, install_mesh
+from meshverdict.lab.bootstrap import apply_all, create_cluster, create_system, install_mesh, warm
 from meshverdict.lab.manifests import load
 from meshverdict.lab.readiness import wait_ingress, wait_pods
 from meshverdict.lab.state import LabInfo
@@ -144,6 +144,7 @@ class _Supervisor:
         published = published_service(objects)
         if published is not None:
             await wait_ingress(published, ingress_hosts(objects), INGRESS_TIMEOUT_S)
+        warm(objects)
         log.info("%d pods Ready", count)
         self._announce(api, published is not None)
 
