@@ -155,7 +155,10 @@ def _make_runs(wanted: CampaignPlan, progress: Callable[[str], None], lock: int)
             fresh.append(Done(slot.pair, slot.arm, valid=False))
         else:
             seconds.append(time.monotonic() - begun)
-            fresh.append(Done(slot.pair, slot.arm, valid=_usable(wanted.folder, folder)))
+            unusable = _unusable(wanted.folder, folder)
+            if unusable:
+                progress(f"{place}: not usable, so its pair is made again: {'; '.join(unusable)}")
+            fresh.append(Done(slot.pair, slot.arm, valid=not unusable))
         if gives_up(fresh):
             raise LabError(
                 f"{place}: the last {GIVE_UP_AFTER} runs were unusable (see {wanted.folder}); quieten the machine,"
@@ -240,9 +243,12 @@ def _done(folder: Path) -> list[Done]:
     return [Done(line.pair, line.arm, valid=line.word != "INVALID") for line in campaign.runs]
 
 
-def _usable(campaign: Path, run: Path) -> bool:
-    lines = judge_campaign(campaign).runs
-    return any(Path(line.origin).name == run.name and line.word != "INVALID" for line in lines)
+def _unusable(campaign: Path, run: Path) -> tuple[str, ...]:
+    """Why the run cannot be used; empty when it can."""
+    lines = [line for line in judge_campaign(campaign).runs if Path(line.origin).name == run.name]
+    if not lines:
+        return (f"{run} is not in the campaign's folder",)
+    return lines[0].reasons if lines[0].word == "INVALID" else ()
 
 
 def _next(to_do: Sequence[Slot], last: Done) -> Slot:
