@@ -6,6 +6,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from meshverdict import mesh
+
 KUBERNETES = "1.36"
 SEED_TREE = {
     "00-traefik": ("A-00-traefik-ns", "A-01-traefik-rbac", "A-02-traefik-ds"),
@@ -29,9 +31,12 @@ def _all(manifests):
 
 
 def test_schema(manifests):
-    """Every object is valid, without unknown fields, against the definitions of a current Kubernetes."""
+    """Every object is valid, without unknown fields, against Kubernetes' definitions; Istio's against Istio's rules."""
     found = 0
     for _, document in _all(manifests):
+        if ".istio.io/" in document["apiVersion"]:
+            mesh.check(document)
+            continue
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
         found += 1
     assert found > 20
