@@ -16,7 +16,9 @@ _WHEEL = PACKAGE / "_data"
 
 def project_root() -> Path | None:
     """The checkout that this package is part of; None when it was installed from a wheel."""
-    return _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "manifests").is_dir() else None
+    return (
+        _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "manifests").is_dir() else None
+    )
 
 
 def data_folder(name: str) -> Path:
@@ -28,4 +30,6 @@ def data_folder(name: str) -> Path:
     for root in (project_root(), _WHEEL):
         if root is not None and (root / name).is_dir():
             return root / name
-    raise UsageError(f"the folder {name}/ is missing from this installation ({PACKAGE}): install meshverdict again")
+    raise UsageError(
+        f"the folder {name}/ is missing from this installation ({PACKAGE}): install meshverdict again"
+    )
