@@ -119,7 +119,9 @@ def test_run_folder_holds_flows_telemetry_and_endpoints(held):
     assert all(f.destination.startswith("d-redis/redis") for f in dropped)
     assert dropped
     samples = [json.loads(line) for line in (held.folder / "telemetry.jsonl").read_text().splitlines()]
-    assert {"busy_threads", "threads", "queue", "cpu_seconds", "rss_bytes"} <= set(samples[-1]["gauges"])
+    app = [sample for sample in samples if "gauges" in sample]
+    assert {"busy_threads", "threads", "queue", "cpu_seconds", "rss_bytes"} <= set(app[-1]["gauges"])
+    assert [sample for sample in samples if "machine" in sample], "how busy the machine was"
     pictures = held.read("run.json")["measures"]["endpoints"]
     redis = [
         [r["ingress"] for r in pictures[w] if r["pod"].startswith("d-redis/")] for w in ("before", "during")
