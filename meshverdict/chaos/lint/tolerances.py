@@ -37,8 +37,9 @@ def check(subject: Subject) -> None:
             )
             continue
         _tolerance(subject, activity, activity.value["tolerance"])
+    judged = _judged_by_extension(subject)
     for activity in subject.activities("method", "rollbacks"):
-        if "tolerance" in activity.value:
+        if "tolerance" in activity.value and activity.value.get("name") not in judged:
             subject.found.say(
                 "tolerance-without-effect",
                 (*activity.place, "tolerance"),
@@ -46,6 +47,17 @@ def check(subject: Subject) -> None:
                 " still says `completed`",
                 "move the probe into the steady-state hypothesis, or take the tolerance out",
             )
+
+
+def _judged_by_extension(subject: Subject) -> set[str]:
+    """Probes of the method whose tolerance counts: those that our extension takes as "the treatment works"."""
+    extensions = subject.experiment.get("extensions")
+    named = (
+        [e.get("in_effect") for e in extensions if isinstance(e, dict)]
+        if isinstance(extensions, list)
+        else []
+    )
+    return {name for name in named if isinstance(name, str)}
 
 
 def _tolerance(subject: Subject, activity: Activity, value: Any) -> None:
