@@ -1,7 +1,8 @@
 """Whether a run may be judged at all: the generator must prove that it was on time and that nothing is lost.
 
 A slow generator looks exactly like a slow service, so a run that cannot prove the difference is invalid,
-not slow.
+not slow. Lateness, gaps and the clock are judged by :mod:`meshverdict.model.validity`, as for every record; what
+judging a run needs beyond that is here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshverdict.model.histogram import Histogram
+from meshverdict.model.validity import check_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
     from meshverdict.model.record import GeneratorSecond, Header
     from meshverdict.model.record_reader import LoadRecord
 
-LAG_P99_LIMIT_MS = 5.0
 CPU_LIMIT = 0.9
-CLOCK_STEP_LIMIT_MS = 100.0
 MIN_REQUESTS = 100
 
 
@@ -68,23 +68,13 @@ def generator(seconds: Iterable[GeneratorSecond], header: Header) -> Generator:
 
 def invalid_reasons(record: LoadRecord) -> tuple[str, ...]:
     """Why this record must not be judged, in words; empty when it may be."""
-    reasons = [f"load record: {text}" for text in record.missing]
-    if record.reason == "crashed":
-        reasons.append("load record: the generator crashed")
+    reasons = [f"load: {text}" for text in check_load(record).reasons]
     total = sum(s.n for s in record.seconds)
     if total < MIN_REQUESTS:
-        reasons.append(f"load record: {total} requests are too few (at least {MIN_REQUESTS})")
+        reasons.append(f"load: {total} requests are too few (at least {MIN_REQUESTS})")
     did = generator(record.generator, record.header)
-    if record.header.open_loop and did.lag_p99_ms is None:
-        reasons.append("generator: no send lag was recorded, so it cannot prove that it was on time")
-    if did.lag_p99_ms is not None and did.lag_p99_ms > LAG_P99_LIMIT_MS:
-        reasons.append(f"generator: p99 send lag {did.lag_p99_ms:.1f} ms (limit {LAG_P99_LIMIT_MS:g} ms)")
-    if did.dropped:
-        reasons.append(f"generator: {did.dropped} of {did.scheduled} arrivals could not be sent")
     if did.cpu_p99 > CPU_LIMIT:
-        reasons.append(f"generator: used {did.cpu_p99:.0%} of its core (limit {CPU_LIMIT:.0%})")
-    if did.clock_step_ms > CLOCK_STEP_LIMIT_MS:
-        reasons.append(f"clock: the wall clock jumped by {did.clock_step_ms:.0f} ms during the load")
+        reasons.append(f"load: the generator used {did.cpu_p99:.0%} of its core (limit {CPU_LIMIT:.0%})")
     return tuple(reasons)
 
 

@@ -32,7 +32,14 @@ _HOST: Final = {
 }
 _VOLUMES: Final = frozenset({"configMap", "secret", "downwardAPI", "projected", "emptyDir"})
 _CAPABILITIES: Final = frozenset({"NET_BIND_SERVICE", "ALL"})
-_UNUSED: Final = ("ephemeral-storage",)
+_JOB_FIELDS: Final = (
+    "podFailurePolicy",
+    "successPolicy",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
+    "managedBy",
+)
+_ONE: Final = (None, 1)
 
 
 def refusals(resource: str, obj: Manifest) -> list[FieldError]:
@@ -43,7 +50,7 @@ def refusals(resource: str, obj: Manifest) -> list[FieldError]:
         for key in path:
             holder = holder.get(key) or {}
         pod = list(_pod(holder.get("spec") or {}, ".".join((*path, "spec"))))
-        return pod + list(_claims(obj)) if resource == "statefulsets.apps" else pod
+        return pod + list(_workload(resource, obj.get("spec") or {}))
     if resource == "services":
         return list(_service(obj.get("spec") or {}))
     if resource == "networkpolicies.networking.k8s.io":
@@ -133,6 +140,11 @@ def _security(context: Manifest, path: str) -> Iterator[FieldError]:
 
 
 def _devices(container: Manifest, path: str) -> Iterator[FieldError]:
+    for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if (container.get(kind) or {}).get("grpc"):
+            yield forbidden_field(
+                f"{path}.{kind}.grpc", "the embedded lab asks by exec, httpGet or tcpSocket: use one"
+            )
     if container.get("volumeDevices"):
         yield forbidden_field(f"{path}.volumeDevices", "the embedded lab has no block devices")
     for index, port in enumerate(container.get("ports") or []):
@@ -165,10 +177,21 @@ def _service(spec: Manifest) -> Iterator[FieldError]:
             yield forbidden_field(place, "the embedded lab forwards TCP and UDP")
 
 
-def _claims(obj: Manifest) -> Iterator[FieldError]:
-    if (obj.get("spec") or {}).get("volumeClaimTemplates"):
-        why = "the embedded lab has no persistent volumes: use emptyDir"
-        yield forbidden_field("spec.volumeClaimTemplates", why)
+def _workload(resource: str, spec: Manifest) -> Iterator[FieldError]:
+    """Fields that the controllers do not act upon."""
+    if resource == "statefulsets.apps":
+        if spec.get("volumeClaimTemplates"):
+            why = "the embedded lab has no persistent volumes: use emptyDir"
+            yield forbidden_field("spec.volumeClaimTemplates", why)
+        if ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("maxUnavailable") not in _ONE:
+            place = "spec.updateStrategy.rollingUpdate.maxUnavailable"
+            yield forbidden_field(place, "the embedded lab replaces one pod at a time: remove the field")
+    if resource == "jobs.batch":
+        for key in _JOB_FIELDS:
+            if spec.get(key) is not None:
+                yield forbidden_field(
+                    f"spec.{key}", "the embedded lab's Job controller has no such rule: remove it"
+                )
 
 
 def _pod_warnings(spec: Manifest, path: str) -> Iterator[str]:

@@ -222,8 +222,8 @@ def generator_second(lag_us=(50.0,), **more):
         lag = Histogram()
         lag.update(lag_us)
     values = {
-        "scheduled": 10,
-        "sent": 10,
+        "scheduled": 500,
+        "sent": 500,
         "dropped": 0,
         "in_flight": 0,
         "connections": 1,
@@ -237,11 +237,12 @@ def generator_second(lag_us=(50.0,), **more):
     ("generator", "reason"),
     [
         (generator_second(), None),
-        (generator_second(lag_us=[50.0] * 98 + [20_000.0] * 2), "p99 send lag 2"),
+        (generator_second(lag_us=[50.0] * 98 + [20_000.0] * 2), "p99 of the send lag 2"),
         (generator_second(lag_us=None), "no send lag"),
-        (generator_second(dropped=1), "1 of 10 arrivals"),
+        (generator_second(scheduled=501, dropped=1), "1 of 501 arrivals"),
+        (generator_second(scheduled=510), "510 requests were due and 500 have an outcome"),
         (generator_second(cpu=0.99), "99% of its core"),
-        (generator_second(clock_step_ms=-5000.0), "jumped by 5000 ms"),
+        (generator_second(clock_step_ms=-5000.0), "jumped by -5000 ms"),
     ],
 )
 def test_the_generator_must_prove_that_it_was_on_time(generator, reason):
@@ -258,4 +259,5 @@ def test_a_closed_loop_has_no_lag_to_prove():
 
 def test_too_few_requests_are_invalid():
     """Ten requests say nothing about a p99."""
-    assert "too few" in invalid_reasons(record(generator_second(), requests=10))[0]
+    few = generator_second(scheduled=10, sent=10)
+    assert "too few" in invalid_reasons(record(few, requests=10))[0]

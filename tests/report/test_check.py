@@ -114,7 +114,7 @@ def failed_rollback(folder):
         (no_record, "load.jsonl is missing"),
         (another_runs_record, "outside the journal's time"),
         (clock_step, "clock"),
-        (dropped_arrivals, "could not be sent"),
+        (dropped_arrivals, "arrivals were dropped"),
         (interrupted, "interrupted"),
         (not_run, "not met before the method"),
         (failed_action, "no such file"),
@@ -134,7 +134,7 @@ def test_a_late_generator_is_invalid_not_slow(make_run):
     """A send lag of 20 ms would be read as latency of the service."""
     judgement = check(make_run(lag_us=20_000.0))
     assert judgement.word == "INVALID"
-    assert "p99 send lag" in judgement.reasons[0]
+    assert "p99 of the send lag" in judgement.reasons[0]
 
 
 def test_what_run_json_says_against_itself_counts(make_run):

@@ -92,7 +92,7 @@ def test_plain_journals_are_compared_by_their_probes(journals):
 def test_a_run_with_an_untrustworthy_load_is_refused(make_run):
     """A late generator measured itself."""
     comparison = compare_paths(make_run("a"), make_run("b", lag_us=30_000.0))
-    assert comparison.refusals[0].startswith("B: generator")
+    assert comparison.refusals[0].startswith("B: load: the generator was late")
 
 
 def test_other_settings_machines_and_versions_are_warned_of(make_run):
