@@ -1,7 +1,9 @@
 """Whatever a file holds: an answer with a line, never a traceback, and nothing of it runs."""
 
+import copy
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from meshverdict.chaos.lint import exit_code, lint_files, lint_text, render
 from meshverdict.chaos.lint.rules import SEVERITY
 from meshverdict.model.errors import UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(8)
 )
@@ -143,6 +146,35 @@ def test_any_structure_gets_an_answer(tmp_path_factory, value):
         for problem in lint_text(name, text.encode(), folder=folder, environ={}):
             assert SEVERITY[problem.id] == problem.severity
             str(problem).encode()
+
+
+def places(node, here=()):
+    """Every place inside a document, the document itself left out."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, inner in items:
+        yield (*here, key)
+        yield from places(inner, (*here, key))
+
+
+SHIPPED = {f.name: json.loads(f.read_text()) for f in sorted((ROOT / "experiments").glob("*.json"))}
+ODD = st.sampled_from(
+    [None, True, -1, 0.5, "", "x", [], [[]], ["x"], {}, {"x": []}, [{"name": []}], {"name": {}}]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(SHIPPED)), st.data())
+def test_a_real_experiment_with_an_odd_value_anywhere_gets_an_answer(tmp_path_factory, name, data):
+    """Values of the wrong kind in the right places never raise."""
+    experiment = copy.deepcopy(SHIPPED[name])
+    *way, last = data.draw(st.sampled_from(sorted(places(experiment), key=str)))
+    node = experiment
+    for step in way:
+        node = node[step]
+    node[last] = data.draw(ODD)
+    text = json.dumps(experiment)
+    for problem in lint_text(name, text.encode(), folder=tmp_path_factory.getbasetemp(), environ={}):
+        assert SEVERITY[problem.id] == problem.severity
 
 
 @settings(max_examples=300, deadline=None)

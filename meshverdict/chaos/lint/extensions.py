@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from meshverdict.chaos.experiment_file import EXTENSION
 from meshverdict.chaos.lint.document import Place
-from meshverdict.chaos.lint.findings import Subject, as_list, as_object, listed, nearest, shown
+from meshverdict.chaos.lint.findings import Subject, among, as_list, as_object, listed, nearest, shown
 from meshverdict.chaos.lint.functions import NoModule
 from meshverdict.chaos.options import ARGUMENTS
 from meshverdict.report.claims import EXPECTATIONS
@@ -16,7 +16,7 @@ _CONTROL: Final = "meshverdict.chaos.control"
 
 def check(subject: Subject) -> None:
     """Every control, every extension."""
-    names = {as_object(c).get("name") for _, c in subject.controls() if "ref" not in as_object(c)}
+    names = [as_object(c).get("name") for _, c in subject.controls() if "ref" not in as_object(c)]
     references = {n for n in names if isinstance(n, str)}
     for place, control in subject.controls():
         _control(subject, place, control, references)
@@ -36,7 +36,7 @@ def _control(subject: Subject, place: Place, control: Any, references: set[str])
         _bad(subject, place, "the control has no name", 'add "name"')
     if "provider" not in control:
         _bad(subject, place, "the control has no provider", 'add "provider"')
-    if control.get("scope") and control["scope"] not in {"before", "after"}:
+    if control.get("scope") and not among(control["scope"], ("before", "after")):
         _bad(
             subject, (*place, "scope"), f"the scope is {shown(control['scope'])}", 'write "before" or "after"'
         )
@@ -118,7 +118,7 @@ def _declaration(subject: Subject, place: Place, extension: Any) -> None:
         what = f"`{key}` is {shown(extension[key])}"
         subject.found.say("bad-treatment", (*place, key), what, fix)
 
-    if expect is not None and expect not in EXPECTATIONS:
+    if expect is not None and not among(expect, EXPECTATIONS):
         say("expect", f"write one of {listed(EXPECTATIONS)}")
     if margin is not None and (
         isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -153,6 +153,11 @@ def shown(value: Any) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = 60
     return short.repr(value)
+
+
+def among(value: Any, words: Collection[str]) -> bool:
+    """Whether a document's *value* is one of *words*; a list or an object, which has no hash, never is."""
+    return isinstance(value, str) and value in words
 
 
 def nearest(word: Any, known: Iterable[str]) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from meshverdict.chaos.lint.document import Place, spell
-from meshverdict.chaos.lint.findings import Findings, Subject, as_list, as_object, listed, nearest, shown
+from meshverdict.chaos.lint.findings import (
+    Findings,
+    Subject,
+    among,
+    as_list,
+    as_object,
+    listed,
+    nearest,
+    shown,
+)
 
 _TOP: Final = (
     "version", "title", "description", "tags", "contributions", "configuration", "secrets", "runtime",
@@ -140,7 +149,7 @@ def _labels(subject: Subject) -> None:
         if not isinstance(tag, str) or not tag:
             found.say("bad-tag", ("tags", index), f"the tag {shown(tag)} is no text", "write it in quotes")
     for name, value in as_object(subject.experiment.get("contributions")).items():
-        if value not in _CONTRIBUTIONS:
+        if not among(value, _CONTRIBUTIONS):
             found.say(
                 "bad-contribution",
                 ("contributions", name),
@@ -165,7 +174,7 @@ def _runtime(subject: Subject) -> None:
             )
         _keys(found, place, as_object(settings), keys)
         strategy = as_object(settings).get("strategy")
-        if strategy is not None and strategy not in known:
+        if strategy is not None and not among(strategy, known):
             found.say(
                 "bad-strategy",
                 (*place, "strategy"),

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from meshverdict.chaos.lint.document import Place, spell
-from meshverdict.chaos.lint.findings import Activity, Subject, as_object, is_number, listed, nearest, shown
+from meshverdict.chaos.lint.findings import (
+    Activity,
+    Subject,
+    among,
+    as_object,
+    is_number,
+    listed,
+    nearest,
+    shown,
+)
 from meshverdict.chaos.lint.variables import single_variable
 
 _TYPES: Final = ("probe", "action")
@@ -31,7 +40,7 @@ def check(subject: Subject) -> None:
 def _kind(subject: Subject, activity: Activity) -> None:
     found, value, place = subject.found, activity.value, activity.place
     kind = value.get("type")
-    if kind not in _TYPES:
+    if not among(kind, _TYPES):
         said = f"the activity type {shown(kind)} is unknown" if kind else "the activity has no type"
         found.say(
             "unknown-activity-type",
@@ -48,7 +57,7 @@ def _kind(subject: Subject, activity: Activity) -> None:
             f"the activity {activity.name} has no provider",
             'add "provider" with a type',
         )
-    elif activity.provider.get("type") not in _PROVIDERS and activity.provider:
+    elif not among(activity.provider.get("type"), _PROVIDERS) and activity.provider:
         kind = activity.provider.get("type")
         found.say(
             "unknown-provider-type",
@@ -56,7 +65,7 @@ def _kind(subject: Subject, activity: Activity) -> None:
             f"the provider type {shown(kind)} is unknown",
             f"{nearest(str(kind), _PROVIDERS)}write one of {listed(_PROVIDERS)}",
         )
-    if value.get("dry") is not None and value["dry"] not in _DRY:
+    if value.get("dry") is not None and not among(value["dry"], _DRY):
         found.say("bad-dry", (*place, "dry"), f"dry is {shown(value['dry'])}", f"write one of {listed(_DRY)}")
 
 
@@ -86,7 +95,7 @@ def _no_seconds(subject: Subject, value: Any, *, zero: bool) -> str:
         return "is text, not a number" if isinstance(value, str) else "is no number"
     declared = subject.configuration.get(name)
     if isinstance(declared, dict) and declared.get("type") == "env":
-        if declared.get("env_var_type") in _NUMBER_TYPES:
+        if among(declared.get("env_var_type"), _NUMBER_TYPES):
             return ""
         return f'is text: configuration.{name} needs "env_var_type": "float"'
     if isinstance(declared, dict) or declared is None:

@@ -10,7 +10,7 @@ import warnings
 from typing import Any, Final
 
 from meshverdict.chaos.lint.document import Place
-from meshverdict.chaos.lint.findings import Activity, Subject, is_number, listed, nearest, shown
+from meshverdict.chaos.lint.findings import Activity, Subject, among, is_number, listed, nearest, shown
 from meshverdict.chaos.lint.functions import Signature
 
 _KINDS: Final = ("range", "regex", "jsonpath", "probe")
@@ -39,7 +39,7 @@ def check(subject: Subject) -> None:
         _tolerance(subject, activity, activity.value["tolerance"])
     judged = _judged_by_extension(subject)
     for activity in subject.activities("method", "rollbacks"):
-        if "tolerance" in activity.value and activity.value.get("name") not in judged:
+        if "tolerance" in activity.value and not among(activity.value.get("name"), judged):
             subject.found.say(
                 "tolerance-without-effect",
                 (*activity.place, "tolerance"),
@@ -80,7 +80,7 @@ def _tolerance(subject: Subject, activity: Activity, value: Any) -> None:
 def _answer(subject: Subject, activity: Activity) -> str | None:
     """``status``, ``number``, ``bool``, ``text``, ``object``, ``list``; None when it is not known."""
     provider = activity.provider
-    if provider.get("type") in {"http", "process"}:
+    if among(provider.get("type"), ("http", "process")):
         return "status"
     module, name = provider.get("module"), provider.get("func")
     if provider.get("type") != "python" or not isinstance(module, str) or not isinstance(name, str):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from meshverdict.chaos.lint.document import Place
-from meshverdict.chaos.lint.findings import Subject, as_object, listed, nearest, shown
+from meshverdict.chaos.lint.findings import Subject, among, as_object, listed, nearest, shown
 
 _ENV_TYPES: Final = ("str", "string", "int", "integer", "float", "number", "bytes", "bool", "json")
 _ENV_KEYS: Final = ("type", "key", "default", "env_var_type")
@@ -41,7 +41,7 @@ def _group(subject: Subject, place: Place, values: Any) -> None:
             'write "secrets": {"group": {"name": {"type": "env", "key": "NAME"}}}',
         )
         return
-    if values.get("type") in {"env", "vault"} and "key" in values:
+    if among(values.get("type"), ("env", "vault")) and "key" in values:
         subject.found.say(
             "bad-secrets",
             place,
@@ -73,7 +73,7 @@ def _environment(subject: Subject, place: Place, value: Mapping[str, Any], *, se
                 f"{nearest(key, _ENV_KEYS)}{why}",
             )
     kind = value.get("env_var_type")
-    if kind is not None and kind not in _ENV_TYPES:
+    if kind is not None and not among(kind, _ENV_TYPES):
         found.say(
             rule,
             (*place, "env_var_type"),
