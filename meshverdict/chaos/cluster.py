@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 from kubernetes.config import kube_config
 from kubernetes.config.config_exception import ConfigException
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 10.0
 LAB_LABEL: Final = "meshverdict.io/lab"
+ISTIO_NAMESPACE: Final = "istio-system"
+# Never the lab's, whatever labels somebody gives them: what is written here changes the whole cluster.
+PROTECTED: Final = frozenset({"kube-system", "kube-public", "kube-node-lease", ISTIO_NAMESPACE})
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 # What chaosk8s and the client would take from the environment instead of the kubeconfig.
 _MISLEADING: Final = ("KUBERNETES_CONTEXT", "KUBERNETES_HOST", "CHAOSTOOLKIT_IN_POD")
@@ -107,7 +111,26 @@ class KubeAccess:
     def lab_namespaces(self) -> dict[str, dict[str, str]]:
         """The namespaces that may be touched, with their labels."""
         found = self.json(self.core.list_namespace, label_selector=f"{LAB_LABEL}=true")
-        return {i["metadata"]["name"]: dict(i["metadata"].get("labels") or {}) for i in found["items"]}
+        never = PROTECTED | {root_namespace(self)}
+        return {
+            i["metadata"]["name"]: dict(i["metadata"].get("labels") or {})
+            for i in found["items"]
+            if i["metadata"]["name"] not in never
+        }
+
+
+def root_namespace(access: KubeAccess) -> str:
+    """Istio's root namespace: an EnvoyFilter in it is in force in every sidecar of the cluster.
+
+    It is ``rootNamespace`` of the mesh configuration, by default istio-system; that it cannot be read changes
+    nothing, since istio-system is protected in any case.
+    """
+    try:
+        mesh = access.json(access.core.read_namespaced_config_map, "istio", ISTIO_NAMESPACE)
+        config = yaml.safe_load((mesh.get("data") or {}).get("mesh") or "{}")
+    except (ApiException, yaml.YAMLError):
+        return ISTIO_NAMESPACE
+    return str((config or {}).get("rootNamespace") or ISTIO_NAMESPACE)
 
 
 def kubeconfig_of_context(name: str, folder: Path, sources: str) -> Path:

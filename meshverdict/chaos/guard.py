@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaoslib import substitute
 
+from meshverdict.chaos.cluster import PROTECTED
 from meshverdict.chaos.experiment_file import Treatment, activities
 from meshverdict.chaos.manifests import Manifest, named, read_manifests
 from meshverdict.chaos.selectors import selected
@@ -158,6 +159,11 @@ def refuse_idle(made: Iterable[Made], pods: Iterable[Mapping[str, Any]], allowed
     """
     pods, lab = list(pods), set(allowed)
     for item in made:
+        if item.namespace in PROTECTED:
+            raise UsageError(
+                f"{item}: {item.namespace} is the cluster's own, or Istio's root namespace, where it would concern"
+                " everybody; it is never written to"
+            )
         if item.namespace not in lab:
             raise UsageError(
                 f"{item}: its namespace is not labelled meshverdict.io/lab=true, so it is not touched"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from kubernetes.client.exceptions import ApiException
@@ -15,12 +16,15 @@ from meshverdict.chaos.cluster import TIMEOUT_S, KubeAccess
 from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 Manifest = dict[str, Any]
+T = TypeVar("T")
 _SUFFIXES = (".yaml", ".yml", ".json")
 _GONE_TIMEOUT_S = 60.0
+ACCOUNT_TIMEOUT_S = 30.0
+FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
 
@@ -58,6 +62,28 @@ def _documents(file: Path) -> list[Manifest]:
             raise UsageError(f"manifest {file}: an object in it has no kind or no metadata.name")
         found.append(document)
     return found
+
+
+def until_account(create: Callable[[], T], *, patience_s: float = ACCOUNT_TIMEOUT_S) -> T:
+    """Create a pod; a namespace that was made a moment ago has no default ServiceAccount yet, so try again.
+
+    Raises:
+        ApiException: The server refuses it for another reason, or for longer than *patience_s*.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return create()
+        except ApiException as error:
+            if not _is_early(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _is_early(error: ApiException) -> bool:
+    """Whether a refusal is only about the moment."""
+    said = str(error.body or "")
+    return error.status == FORBIDDEN and "service account" in said and "not found" in said
 
 
 def named(manifest: Mapping[str, Any], namespace: str | None = None) -> str:
@@ -106,7 +132,9 @@ class Objects:
         name, where = _address(manifest, namespace)
         resource = self._resource(manifest)
         try:
-            resource.create(body=dict(manifest), namespace=where, _request_timeout=TIMEOUT_S)
+            until_account(
+                partial(resource.create, body=dict(manifest), namespace=where, _request_timeout=TIMEOUT_S)
+            )
         except ApiException as error:
             if error.status != CONFLICT:
                 raise

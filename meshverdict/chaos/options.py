@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from meshverdict.chaos.connections import Connection
 from meshverdict.chaos.lab import DEFAULT_NAME, Wanted
+from meshverdict.load.spec import IMAGE_VARIABLE
 from meshverdict.model.errors import UsageError
 
 ARMS: Final = ("treatment", "control")
@@ -44,6 +45,8 @@ class Options:
         telemetry: Sample the workloads' metrics.
         progress: Show a progress line, if on a terminal.
         ingress: Base URL of the ingress, where it is not the embedded lab's.
+        workers: Load pods, whatever the experiment says; None for its own number.
+        load_image: Image of the load pods, where the cluster has it under another name.
         tell: A file into which the run folder's path is written at the end.
     """
 
@@ -59,6 +62,8 @@ class Options:
     telemetry: bool = True
     progress: bool = True
     ingress: str | None = None
+    workers: int | None = None
+    load_image: str | None = None
     tell: Path | None = None
 
 
@@ -102,6 +107,8 @@ def parse(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Options:
         telemetry=bool(arguments.get("telemetry", True)),
         progress=bool(arguments.get("progress", True)) and not environ.get("MESHVERDICT_QUIET"),
         ingress=environ.get("MESHVERDICT_INGRESS") or None,
+        workers=_whole("MESHVERDICT_WORKERS", environ),
+        load_image=environ.get(IMAGE_VARIABLE) or None,
         tell=Path(tell) if tell else None,
     )
 

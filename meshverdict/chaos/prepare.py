@@ -19,8 +19,20 @@ from typing import Any, Final
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from meshverdict.chaos.cluster import LAB_LABEL, KubeAccess, kubeconfig_of_context
+from meshverdict.chaos import canary, preflight
+from meshverdict.chaos.canary import Canary
+from meshverdict.chaos.cluster import (
+    ISTIO_NAMESPACE,
+    LAB_LABEL,
+    PROTECTED,
+    KubeAccess,
+    kubeconfig_of_context,
+    root_namespace,
+)
 from meshverdict.chaos.manifests import Objects, named, read_manifests
+from meshverdict.chaos.preflight import Finding
+from meshverdict.chaos.readiness import await_pods
+from meshverdict.chaos.survey import Survey, look
 from meshverdict.model.errors import LabError, UsageError
 from meshverdict.model.paths import data_folder
 
@@ -28,7 +40,7 @@ Progress = Callable[[str], None]
 POLICIES: Final = "policies"
 _CLUSTER_WIDE: Final = frozenset({"Namespace", "ClusterRole", "ClusterRoleBinding", "IngressClass"})
 _POLL_S: Final = 0.5
-_HOPELESS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_ENDING_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class Prepared:
         objects: How many objects were applied.
         namespaces: The lab's namespaces there.
         pods: How many pods are Ready in them.
+        findings: What the cluster has and lacks; the last one is whether it enforces policies.
     """
 
     context: str
@@ -48,11 +61,13 @@ class Prepared:
     namespaces: tuple[str, ...]
     pods: int
     seconds: float
+    findings: tuple[Finding, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {
-            "namespaces": list(self.namespaces)
+            "namespaces": list(self.namespaces),
+            "findings": [finding.as_dict() for finding in self.findings],
         }
 
 
@@ -67,22 +82,87 @@ def prepare(context: str, paths: Sequence[str], *, timeout: float, progress: Pro
 
     Raises:
         UsageError: No such context, or a manifest reaches outside the lab's namespaces; nothing was written.
-        LabError: The cluster does not answer, refuses an object, or a pod does not become Ready.
+        LabError: The cluster does not answer, lacks what the lab cannot be without, refuses an object, or a pod
+            does not become Ready.
     """
     begun = time.monotonic()
     manifests = _ordered(_read(paths))
     with _access(context) as access, tempfile.TemporaryDirectory() as scratch:
         version = _version(access)
-        spaces = refuse_outside(manifests, _labels_of_namespaces(access))
+        survey = _survey(access)
+        spaces = refuse_outside(manifests, _labels_of_namespaces(access), survey.istio_root)
+        found = [*preflight.findings(survey, manifests, context=context), preflight.rights(access)]
+        progress(preflight.render(found))
+        preflight.refuse_unfit(found)
         progress(
             f"context {context}, {access.host}, Kubernetes {version}: {len(manifests)} objects in {', '.join(spaces)}"
         )
+        _await_ended(access, spaces)
         objects = Objects(access, Path(scratch))
         for manifest in manifests:
             _apply(objects, manifest)
-        pods = _await_pods(access, spaces, timeout)
+        pods = await_pods(access, spaces, timeout)
+        found.append(preflight.enforcement(canary.try_policy(access, canary_namespace(spaces))))
         seconds = round(time.monotonic() - begun, 1)
-        return Prepared(context, access.host, version, len(manifests), tuple(spaces), pods, seconds)
+        return Prepared(
+            context, access.host, version, len(manifests), tuple(spaces), pods, seconds, tuple(found)
+        )
+
+
+def examine(context: str, paths: Sequence[str]) -> list[Finding]:
+    """What a cluster has and lacks; written to is only a lab that is there already, by the canary.
+
+    Args:
+        context: Name in the kubeconfigs of KUBECONFIG, else in ``~/.kube/config``.
+        paths: Manifests; none means the lab of the seed.
+
+    Raises:
+        UsageError: No such context.
+        LabError: The cluster does not answer.
+    """
+    manifests = _read(paths)
+    with _access(context) as access:
+        _version(access)
+        survey = _survey(access)
+        found = [*preflight.findings(survey, manifests, context=context), preflight.rights(access)]
+        tried: Canary | None = None
+        if survey.lab:
+            tried = canary.try_policy(access, canary_namespace(survey.lab))
+        return [*found, preflight.enforcement(tried)]
+
+
+def canary_namespace(namespaces: Sequence[str]) -> str:
+    """Where the canary is the least in the way: among the load's pods, where there are any."""
+    return "load" if "load" in namespaces else min(namespaces)
+
+
+def _survey(access: KubeAccess) -> Survey:
+    try:
+        return look(access)
+    except ApiException as error:
+        raise LabError(
+            f"context {access.context}: the cluster cannot be examined ({_short(error)})"
+        ) from error
+
+
+def _await_ended(access: KubeAccess, namespaces: Sequence[str]) -> None:
+    """Wait for namespaces that are ending: nothing can be made in them, and then they are gone."""
+    deadline = time.monotonic() + _ENDING_S
+    while True:
+        there = access.json(access.core.list_namespace)["items"]
+        ending = [
+            n["metadata"]["name"]
+            for n in there
+            if n["metadata"]["name"] in namespaces and n["metadata"].get("deletionTimestamp")
+        ]
+        if not ending:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"namespace {', '.join(ending)} has been ending for {_ENDING_S:g} s; look for what keeps it:"
+                f" kubectl get namespace {ending[0]} -o yaml"
+            )
+        time.sleep(_POLL_S)
 
 
 def remove(context: str, paths: Sequence[str], *, progress: Progress) -> int:
@@ -96,7 +176,7 @@ def remove(context: str, paths: Sequence[str], *, progress: Progress) -> int:
     with _access(context) as access, tempfile.TemporaryDirectory() as scratch:
         _version(access)
         there = _labels_of_namespaces(access)
-        refuse_outside(manifests, there)
+        refuse_outside(manifests, there, root_namespace(access))
         objects = Objects(access, Path(scratch))
         removed = 0
         for manifest in reversed(manifests):
@@ -108,18 +188,31 @@ def remove(context: str, paths: Sequence[str], *, progress: Progress) -> int:
 
 
 def refuse_outside(
-    manifests: Sequence[Mapping[str, Any]], there: Mapping[str, Mapping[str, str]]
+    manifests: Sequence[Mapping[str, Any]],
+    there: Mapping[str, Mapping[str, str]],
+    istio_root: str = ISTIO_NAMESPACE,
 ) -> list[str]:
     """The lab's namespaces that the manifests make or use. Pure.
 
     Args:
         manifests: All objects.
         there: The cluster's namespaces and their labels.
+        istio_root: Istio's root namespace: what is in it concerns every sidecar of the cluster.
 
     Raises:
         UsageError: One would touch what is not the lab's.
     """
     own: list[str] = []
+    never = PROTECTED | {istio_root}
+    for manifest in manifests:
+        where = manifest["metadata"].get("namespace")
+        if manifest["kind"] == "Namespace":
+            where = manifest["metadata"]["name"]
+        if where in never:
+            raise UsageError(
+                f"{named(manifest)}: {where} is the cluster's own, or Istio's root namespace, where it would"
+                " concern everybody; it is never written to, whatever its labels. Use a namespace of the lab"
+            )
     for manifest in manifests:
         if manifest["kind"] != "Namespace":
             continue
@@ -132,7 +225,8 @@ def refuse_outside(
                 f"touched. If it is yours to use: kubectl label namespace {name} {LAB_LABEL}=true"
             )
         own.append(name)
-    usable = {*own, *(name for name, labels in there.items() if labels.get(LAB_LABEL) == "true")}
+    labelled = {name for name, labels in there.items() if labels.get(LAB_LABEL) == "true"}
+    usable = {*own, *labelled - never}
     for manifest in manifests:
         where = manifest["metadata"].get("namespace")
         if where is None and manifest["kind"] not in _CLUSTER_WIDE:
@@ -190,54 +284,6 @@ def _apply(objects: Objects, manifest: Mapping[str, Any]) -> None:
         objects.apply(manifest)
     except (ApiException, HTTPError) as error:
         raise LabError(f"{named(manifest)}: the cluster refuses it ({_short(error)})") from error
-
-
-def _await_pods(access: KubeAccess, namespaces: Sequence[str], timeout: float) -> int:
-    deadline = time.monotonic() + timeout
-    while True:
-        pods = [p for n in namespaces for p in access.json(access.core.list_namespaced_pod, n)["items"]]
-        waiting = [line for line in map(_not_ready, pods) if line]
-        missing = _unmade(access, namespaces)
-        if pods and not waiting and not missing:
-            return len(pods)
-        hopeless = [line for line in waiting if any(reason in line for reason in _HOPELESS)]
-        if hopeless or time.monotonic() > deadline:
-            lines = hopeless or [*waiting, *missing] or ["no pod was made"]
-            raise LabError(
-                "not Ready: "
-                + "; ".join(lines[:5])
-                + ". Images of this project are built from app/Dockerfile and "
-                "meshverdict/load/Dockerfile; take everything away with `meshverdict down --context "
-                f"{access.context}`"
-            )
-        time.sleep(_POLL_S)
-
-
-def _unmade(access: KubeAccess, namespaces: Sequence[str]) -> list[str]:
-    """Deployments whose pods are not all made yet."""
-    from kubernetes.client import AppsV1Api  # noqa: PLC0415 - with the other calls of this function
-
-    lines = []
-    for namespace in namespaces:
-        for item in access.json(AppsV1Api(access.api).list_namespaced_deployment, namespace)["items"]:
-            ready = (item.get("status") or {}).get("readyReplicas", 0)
-            if ready != item["spec"].get("replicas", 1):
-                lines.append(f"deployment {namespace}/{item['metadata']['name']}: {ready} ready")
-    return lines
-
-
-def _not_ready(pod: Mapping[str, Any]) -> str:
-    status = pod.get("status") or {}
-    name = f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    if status.get("phase") == "Succeeded" or any(
-        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
-    ):
-        return ""
-    for container in status.get("containerStatuses") or ():
-        reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
-        if reason:
-            return f"{name}: {reason} ({container.get('image')})"
-    return f"{name}: {status.get('phase', 'Pending')}"
 
 
 def _short(error: Exception) -> str:

@@ -8,18 +8,19 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos import prober_program
 from meshverdict.chaos.connections import Connection, Seen
-from meshverdict.chaos.manifests import CONFLICT, NOT_FOUND
+from meshverdict.chaos.manifests import CONFLICT, NOT_FOUND, until_account
 from meshverdict.load.follow import follow, pod_log
 from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from meshverdict.chaos.cluster import KubeAccess
 
@@ -85,7 +86,9 @@ class Probers:
         for namespace in self.namespaces:
             body = pod(namespace, (s.connection for s in self.seen if s.connection.source == namespace))
             try:
-                self._access.json(self._access.core.create_namespaced_pod, namespace, body)
+                until_account(
+                    partial(self._access.json, self._access.core.create_namespaced_pod, namespace, body)
+                )
             except ApiException as error:
                 if error.status != CONFLICT:
                     raise
@@ -113,13 +116,7 @@ class Probers:
             )
             if status.get("phase") == "Running":
                 return
-            waiting = [c.get("state", {}).get("waiting", {}) for c in status.get("containerStatuses") or ()]
-            trouble = next(
-                (w for w in waiting if w.get("reason") in {"ErrImagePull", "ImagePullBackOff"}), None
-            )
-            if trouble or status.get("phase") in {"Failed", "Succeeded"} or time.monotonic() > deadline:
-                said = trouble or status.get("message") or status.get("phase")
-                raise LabError(f"pod {namespace}/{NAME} does not run: {said}")
+            refuse_trouble(f"{namespace}/{NAME}", status, late=time.monotonic() > deadline)
             time.sleep(0.05)
 
     def _follow(self, namespace: str) -> None:
@@ -143,12 +140,29 @@ class Probers:
             thread.join(timeout=2)
 
 
-def remove(access: KubeAccess, namespaces: Iterable[str]) -> list[str]:
-    """Delete prober pods, also those of a dead run; answers where there were any."""
+def refuse_trouble(pod: str, status: Mapping[str, Any], *, late: bool) -> None:
+    """Refuse to wait any longer for a pod that will not run.
+
+    Raises:
+        LabError: Its image cannot be had, it has ended, or it is *late*; the message says which.
+    """
+    waiting = [c.get("state", {}).get("waiting", {}) for c in status.get("containerStatuses") or ()]
+    trouble = next((w for w in waiting if w.get("reason") in {"ErrImagePull", "ImagePullBackOff"}), None)
+    if trouble or status.get("phase") in {"Failed", "Succeeded"} or late:
+        said = trouble or status.get("message") or status.get("phase")
+        raise LabError(f"pod {pod} does not run: {said}")
+
+
+def remove(access: KubeAccess, namespaces: Iterable[str], *, name: str = NAME) -> list[str]:
+    """Delete prober pods, also those of a dead run; answers where there were any.
+
+    Raises:
+        LabError: One does not go away.
+    """
     found = []
     for namespace in namespaces:
         try:
-            access.json(access.core.delete_namespaced_pod, NAME, namespace, grace_period_seconds=0)
+            access.json(access.core.delete_namespaced_pod, name, namespace, grace_period_seconds=0)
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
@@ -156,16 +170,16 @@ def remove(access: KubeAccess, namespaces: Iterable[str]) -> list[str]:
         found.append(namespace)
     deadline = time.monotonic() + _READY_TIMEOUT_S
     for namespace in found:
-        while _exists(access, namespace):
+        while _exists(access, namespace, name):
             if time.monotonic() > deadline:
-                raise LabError(f"pod {namespace}/{NAME} does not go away; delete it with kubectl")
+                raise LabError(f"pod {namespace}/{name} does not go away; delete it with kubectl")
             time.sleep(0.02)
     return found
 
 
-def _exists(access: KubeAccess, namespace: str) -> bool:
+def _exists(access: KubeAccess, namespace: str, name: str) -> bool:
     try:
-        access.json(access.core.read_namespaced_pod, NAME, namespace)
+        access.json(access.core.read_namespaced_pod, name, namespace)
     except ApiException as error:
         if error.status == NOT_FOUND:
             return False

@@ -193,6 +193,10 @@ class Session:
             raise UsageError(f"load: unknown field {', '.join(unknown)}; known are {', '.join(known)}")
         fields.setdefault("seed", self.options.seed)
         fields.setdefault("duration_s", self.options.baseline_s + self.planned_s + LOAD_MARGIN_S)
+        if self.options.workers is not None:
+            fields["workers"] = self.options.workers
+        if self.options.load_image is not None:
+            fields["image"] = self.options.load_image
         for key in ("tags", "exclude_tags"):
             fields[key] = tuple(fields.get(key) or ())
         if fields.get("locustfile"):

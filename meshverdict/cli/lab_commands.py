@@ -65,11 +65,13 @@ def up(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> int:
     """Bring the lab's manifests to a real cluster."""
+    from meshverdict.chaos import preflight  # noqa: PLC0415
     from meshverdict.chaos.prepare import prepare  # noqa: PLC0415
 
     tell = progress if options.output == "text" else lambda _: None
     made = prepare(options.context, options.manifests, timeout=options.timeout, progress=tell)
     text = (
+        f"{preflight.render(made.findings[-1:])}\n"
         f"{made.objects} objects applied, {made.pods} pods Ready in {made.seconds:g} s\n"
         f"  next      MESHVERDICT_CONTEXT={made.context} chaos run experiments/isolate-redis.json\n"
         f"  remove    meshverdict down --context {made.context}"
@@ -162,7 +164,9 @@ def kubeconfig(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Say what is missing; exit 3 when an embedded lab cannot run here."""
+    """Say what is missing; exit 3 when a lab cannot be here, or policies do nothing in the cluster."""
+    if options.context:
+        return _examine(options)
     from meshverdict.lab.doctor import examine, missing_packages, report  # noqa: PLC0415
 
     findings = examine()
@@ -177,8 +181,24 @@ def doctor(options: argparse.Namespace) -> int:
     return EXIT_HOLDS if all(f.ok or not f.needed for f in findings) else EXIT_INVALID
 
 
+def _examine(options: argparse.Namespace) -> int:
+    """Say what a real cluster lacks."""
+    from meshverdict.chaos import preflight  # noqa: PLC0415
+    from meshverdict.chaos.prepare import examine  # noqa: PLC0415
+
+    found = examine(options.context, options.manifests)
+    answer([f.as_dict() for f in found], as_json=options.output == "json", text=preflight.render(found))
+    return EXIT_INVALID if preflight.obstacles(found) or found[-1].ok is False else EXIT_HOLDS
+
+
 def images(options: argparse.Namespace) -> int:
-    """Print the image table."""
+    """Print the image table, or the commands that make the images for a real cluster."""
+    if options.build:
+        from meshverdict.chaos.preflight import build_commands  # noqa: PLC0415
+
+        commands = build_commands(options.context or "minikube")
+        answer(commands, as_json=options.output == "json", text="\n".join(commands))
+        return EXIT_HOLDS
     from meshverdict.lab.doctor import image_rows  # noqa: PLC0415
 
     table = image_rows(options.images)

@@ -78,10 +78,30 @@ def _lab(commands: Commands) -> None:
         "what this machine lacks for an embedded lab, and how to get it",
     )
     doctor.add_argument("--fix-list", action="store_true", help="print only the missing Debian packages")
+    doctor.add_argument(
+        "--context", metavar="NAME", help="what a real cluster lacks, by this kubeconfig context, instead"
+    )
+    doctor.add_argument(
+        "--manifests",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="with --context: what `up` will be given",
+    )
     images = _command(
         commands, "images", lab_commands.images, "the image table: image -> command on this machine"
     )
     images.add_argument("--images", metavar="FILE", help="a YAML file with more entries")
+    images.add_argument(
+        "--build",
+        action="store_true",
+        help="print the commands that build this project's images and bring them to a real cluster",
+    )
+    images.add_argument(
+        "--context",
+        metavar="NAME",
+        help="with --build: the cluster's kubeconfig context (default: minikube; kind's begin with kind-)",
+    )
     run_demo = _command(
         commands, "demo", demo, "lab, load, policy, report: the whole thing once, in about two minutes"
     )
@@ -130,6 +150,7 @@ def _results(commands: Commands) -> None:
     run.add_argument(
         "--reports", metavar="DIR", help="folder of all reports (default: beside the experiment's own folder)"
     )
+    _real_cluster(run)
     lint = _command(
         commands, "lint", result_commands.lint, "find in experiments what `chaos validate` lets through"
     )
@@ -147,6 +168,7 @@ def _results(commands: Commands) -> None:
         "--seed", type=int, default=1, metavar="S", help="seed of all campaigns (default %(default)s)"
     )
     verdict.add_argument("--reports", metavar="DIR", help="folder of all reports")
+    _real_cluster(verdict)
     report = _command(commands, "report", result_commands.report, "remake the report of a run or a campaign")
     report.add_argument(
         "folder",
@@ -194,6 +216,26 @@ def _command(commands: Commands, name: str, function: object, text: str) -> argp
         )
     command.add_argument("--name", default="default", help="name of the lab (default %(default)s)")
     return command
+
+
+def _real_cluster(command: argparse.ArgumentParser) -> None:
+    """Where the runs are to take place, other than in the embedded lab."""
+    command.add_argument(
+        "--context",
+        metavar="NAME",
+        help="run on the real cluster of this kubeconfig context (after `up --context NAME`)",
+    )
+    command.add_argument(
+        "--ingress",
+        metavar="URL",
+        help="with --context: base URL of the lab's ingress from here (default: through the Kubernetes API)",
+    )
+    command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="make the load with N pods instead of the experiment's number",
+    )
 
 
 def lab_settings(command: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ def run(options: argparse.Namespace) -> int:
     from meshverdict.report.check import check  # noqa: PLC0415
     from meshverdict.report.files import write_report  # noqa: PLC0415
 
+    choose_cluster(options)
     experiment = Path(options.experiment)
     if not experiment.is_file():
         raise UsageError(
@@ -54,6 +56,23 @@ def run(options: argparse.Namespace) -> int:
         progress,
     )
     return _campaign(campaign, write_report(Path(campaign.origin)), options)
+
+
+def choose_cluster(options: argparse.Namespace) -> None:
+    """Hand the chosen cluster to the runs, each of which is a `chaos run` of its own.
+
+    Raises:
+        UsageError: The number of workers is wrong.
+    """
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: at least 1 pod makes the load")
+    for variable, value in (
+        ("MESHVERDICT_CONTEXT", options.context),
+        ("MESHVERDICT_INGRESS", options.ingress),
+        ("MESHVERDICT_WORKERS", options.workers),
+    ):
+        if value is not None:
+            os.environ[variable] = str(value)
 
 
 def _campaign(campaign: Campaign, report_path: Path, options: argparse.Namespace) -> int:
@@ -151,6 +170,7 @@ def verdict(options: argparse.Namespace) -> int:
     from meshverdict.report.files import read_rows, write_verdict  # noqa: PLC0415
     from meshverdict.report.verdict_page import as_value, conclusion  # noqa: PLC0415
 
+    choose_cluster(options)
     reports = Path(options.reports) if options.reports else (project_root() or Path.cwd()) / "reports"
     failed: list[str] = []
     if not options.page_only:

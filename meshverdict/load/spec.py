@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ARRIVALS = ("poisson", "constant", CLOSED)
 IMAGE = "meshverdict/load"
+IMAGE_VARIABLE = "MESHVERDICT_LOAD_IMAGE"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .foreign import Foreign
 from .machine import Footprint, Process, free_port, tree, wait_nothing_left
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ class Command:
         """Run it; the caller looks at the exit status."""
         return subprocess.run(
             [sys.executable, "-m", "meshverdict", *arguments],
-            env=self.env,
+            env=more.pop("env", self.env),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -67,3 +68,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     yield {**info, "command": made}
     made.run("down")
     assert wait_nothing_left(made.seen, before) == []
+
+
+@pytest.fixture
+def foreign(command: Command, tmp_path: Path) -> Iterator[Foreign]:
+    """A cluster with nothing of a lab in it."""
+    made = Foreign(command, tmp_path)
+    yield made
+    made.close()
