@@ -21,6 +21,7 @@ IQR: Final = "spread (p75 - p25)"
 TAIL: Final = "tail ratio (p99 / p50)"
 GOODPUT: Final = "goodput"
 ERRORS: Final = "error share"
+CPU: Final = "pods' CPU per request"
 METRICS: Final = (P50, P99, IQR, TAIL, GOODPUT, ERRORS)
 
 
@@ -71,6 +72,11 @@ def measures(table: LoadTable, windows: Sequence[Window]) -> dict[str, float]:
     for case in cases(table.names):
         found |= {f"{case.key} {name}": value for name, value in _case(table, case, windows, seconds).items()}
     return found
+
+
+def requests_in(table: LoadTable, windows: Sequence[Window]) -> int:
+    """Requests to all endpoints, however they ended, over the windows together."""
+    return sum(int(table.n[table.rows(start=w.start, end=w.end)].sum()) for w in windows)
 
 
 def without_errors(table: LoadTable, windows: Sequence[Window]) -> frozenset[str]:

@@ -9,13 +9,16 @@ from typing import Any
 
 from meshverdict.chaos.manifests import Objects, named, read_manifests
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
+from meshverdict.chaos.sidecars import label_injection, restart_workloads
 from meshverdict.model.errors import LabError, UsageError
 
 __all__ = [
     "apply_manifests",
     "delete_manifests",
     "hold",
+    "label_injection",
     "mark_phase",
+    "restart_workloads",
     "start_load",
     "stop_load",
     "wait_for_pods_ready",

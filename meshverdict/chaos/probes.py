@@ -14,18 +14,22 @@ from typing import Any
 from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.windows import Window as NamedWindow
 from meshverdict.chaos import cases, connections, record, run_json
+from meshverdict.chaos.price import cpu_per_request
 from meshverdict.chaos.session import Session, current
+from meshverdict.chaos.sidecars import sidecars_as_expected
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
 
 __all__ = [
     "case_answers",
     "connections_as_expected",
+    "cpu_per_request",
     "dropped_flows",
     "drops_as_expected",
     "error_share",
     "goodput",
     "latency_quantile",
+    "sidecars_as_expected",
     "treatment_gone",
     "treatment_in_effect",
 ]

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.chaos import delay_line, files, flows, guard, prober, progress, telemetry, versions
+from meshverdict.chaos import delay_line, files, flows, guard, prober, progress, telemetry, usage, versions
 from meshverdict.chaos.experiment_file import activities
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from meshverdict.chaos.options import Options
     from meshverdict.chaos.prober import Probers
     from meshverdict.chaos.telemetry import Telemetry
+    from meshverdict.chaos.usage import Usage
     from meshverdict.load.collector import LoadSummary
 
 log = logging.getLogger("chaostoolkit")
@@ -73,6 +74,7 @@ class Session:
     probers: Probers | None = None
     flow_log: FlowLog | None = None
     samples: Telemetry | None = None
+    usage: Usage | None = None
     delay_log: DelayLog | None = None
     load: LoadHandle | None = None
     load_summary: LoadSummary | None = None
@@ -81,6 +83,11 @@ class Session:
     problems: list[str] = field(default_factory=list)
     measuring: ExitStack = field(default_factory=ExitStack)
     standing: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def usage_refused(self) -> str | None:
+        """Why the cluster does not tell what containers use; None when it does."""
+        return self.usage.refused if self.usage is not None else "nobody asked them (`telemetry` is off)"
 
     @property
     def ingress(self) -> str:
@@ -157,6 +164,7 @@ class Session:
             self.samples = enter(
                 telemetry.sampling(self.access, self.namespaces, self.folder / telemetry.FILE)
             )
+            self.usage = enter(usage.sampling(self.access, self.namespaces, self.folder / telemetry.FILE))
         apart = float((self.lab.settings if self.lab else {}).get("zone_delay_ms") or 0)
         if apart:
             self.delay_log = enter(delay_line.recording(self.access, self.folder / telemetry.FILE, apart))

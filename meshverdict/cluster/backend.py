@@ -54,5 +54,8 @@ class PodBackend(Protocol):
     ) -> ExecSession:
         """Start *command* (an argument list, never a shell string) in the container."""
 
+    def stats(self, node: Manifest) -> Manifest:
+        """What the node's kubelet answers to ``/stats/summary``: processor time and memory of each container."""
+
     async def dial(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a TCP connection from the pod's node to *port* of the pod."""

@@ -132,7 +132,15 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         subresources=(Subresource("finalize", "Namespace", ("update",)), _status("Namespace")),
     ),
-    _kind("v1", "nodes", "Node", _CORE, namespaced=False, short=("no",), subresources=(_status("Node"),)),
+    _kind(
+        "v1",
+        "nodes",
+        "Node",
+        _CORE,
+        namespaced=False,
+        short=("no",),
+        subresources=(Subresource("proxy", "NodeProxyOptions", _PROXY), _status("Node")),
+    ),
     _kind("v1", "pods", "Pod", _CORE, short=("po",), categories=("all",), subresources=_POD_SUBS),
     _kind("v1", "secrets", "Secret", _CORE),
     _kind(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.flows import DROPPED, Enforcement, enforcement
 from meshverdict.analysis.load_table import OK, LoadTable
+from meshverdict.analysis.pairs import requests_in
 from meshverdict.analysis.summary import Cell, series, summarise, tail
+from meshverdict.analysis.usage import tier_use
 from meshverdict.analysis.validity import Generator, generator, notices
 from meshverdict.analysis.windows import Moments, Window, Windows, moments_of, phases_of
 from meshverdict.report.document import (
@@ -18,6 +20,7 @@ from meshverdict.report.document import (
     Group,
     Mark,
     Report,
+    UsageRow,
     WindowHead,
 )
 from meshverdict.report.journal_words import shorten
@@ -76,6 +79,7 @@ def build(contents: RunContents) -> Report:
         lab_box=lab_box(contents),
         pods=contents.pods,
         machine=contents.machine,
+        usage=_usage(contents, windows),
         control=run.get("arm") == "control",
     )
 
@@ -133,6 +137,18 @@ def _case(table: LoadTable, case: Case, windows: Sequence[Window]) -> CaseReport
         series=series(table, case.title, case.names),
         tails=tuple((w.name, tail(table, rows)) for w, rows in zip(windows, good, strict=True) if rows.any()),
     )
+
+
+def _usage(contents: RunContents, windows: Windows) -> tuple[UsageRow, ...]:
+    rows = []
+    for window in windows.counted:
+        requests = requests_in(contents.table, [window]) if contents.table is not None else 0
+        if requests:
+            rows += [
+                UsageRow(window.name, used.tier, used.part, 1000 * used.cpu_s / requests, used.memory)
+                for used in tier_use(contents.usage, [window])
+            ]
+    return tuple(rows)
 
 
 def _state(cell: Cell) -> str:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from meshverdict.analysis.campaign import TREATMENT, StopRule
-from meshverdict.analysis.pairs import P50, Paired, PairRun, measures, pair_up, without_errors
+from meshverdict.analysis.pairs import (
+    CPU,
+    P50,
+    Paired,
+    PairRun,
+    measures,
+    pair_up,
+    requests_in,
+    without_errors,
+)
 from meshverdict.analysis.permutation import LEVEL, MIN_PAIRS
 from meshverdict.analysis.spread import spread_p
+from meshverdict.analysis.usage import cpu_per_request
 from meshverdict.analysis.verdict import DEFAULT_MARGIN, Effect, judge, too_few
 from meshverdict.analysis.windows import SETTLE_S, Window
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
@@ -92,6 +103,7 @@ class Campaign:
         invalid: Why nothing may be judged; empty otherwise.
         level: 1 - confidence of the primary metric's judgement.
         stopped_early: It ended at its early look, by the rule fixed beforehand.
+        findings: What the last usable run with the treatment found, in sentences.
     """
 
     origin: str
@@ -110,6 +122,7 @@ class Campaign:
     invalid: str
     level: float = LEVEL
     stopped_early: bool = False
+    findings: tuple[str, ...] = ()
 
     @property
     def described(self) -> bool:
@@ -189,7 +202,17 @@ def assess(runs: Sequence[CampaignRun], *, origin: str, planned: Planned | None 
         invalid=effects[0].reason,
         level=level,
         stopped_early=stopped,
+        findings=_findings(runs, lines),
     )
+
+
+def _findings(runs: Sequence[CampaignRun], lines: Sequence[RunLine]) -> tuple[str, ...]:
+    found = [
+        run.contents.journal.findings
+        for run, line in zip(runs, lines, strict=True)
+        if run.contents is not None and run.arm == TREATMENT and line.word != "INVALID"
+    ]
+    return found[-1] if found else ()
 
 
 def _level(paired: Paired, primary: str, planned: Planned | None) -> tuple[bool, float]:
@@ -232,6 +255,9 @@ def _pair_run(run: CampaignRun, outside: set[str]) -> PairRun:
         return PairRun(run.pair, run.arm, ("no phase to compare",), {}, run.origin)
     table = contents.table
     found = measures(table, windows)
+    price = cpu_per_request(contents.usage, windows, requests_in(table, windows))
+    if price is not None:
+        found[CPU] = math.log(price)
     return PairRun(run.pair, run.arm, (), found, run.origin, without_errors(table, windows))
 
 

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from meshverdict.analysis.verdict import Effect
 
 ClaimWord = Literal["holds", "does not hold", "undecided", "invalid"]
-Expectation = Literal["same", "less", "more"]
-EXPECTATIONS: Final[tuple[Expectation, ...]] = ("same", "less", "more")
+Expectation = Literal["same", "less", "more", "not less", "not more"]
+EXPECTATIONS: Final[tuple[Expectation, ...]] = ("same", "less", "more", "not less", "not more")
+
+_AS_EXPECTED: Final[dict[str, tuple[Expectation, ...]]] = {
+    "equivalent": ("same", "not less", "not more"),
+    "less": ("less", "not more"),
+    "more": ("more", "not less"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,8 @@ def decide(*, held: int, usable: int, effect: Effect | None, expect: Expectation
 
     The hypothesis speaks through the treatment runs: all held, none did, or it depends. The comparison speaks
     only where the experiment declares what it expects of its primary metric: ``same`` asks for equivalence,
-    ``less`` and ``more`` for a difference in that direction. A claim holds when both say so, and does not hold
-    when one says no.
+    ``less`` and ``more`` for a difference in that direction, ``not less`` and ``not more`` for equivalence or for a
+    difference in the other direction. A claim holds when both say so, and does not hold when one says no.
 
     Args:
         held: Treatment runs in which the hypothesis held.
@@ -87,6 +93,5 @@ def _as_expected(effect: Effect | None, expect: Expectation) -> bool | None:
     """Whether the effect is as expected; None while that cannot be told."""
     if effect is None or effect.word == "undecided":
         return None
-    if expect == "same":
-        return effect.word == "equivalent"
-    return effect.word == "differs" and (effect.ratio < 1) == (expect == "less")
+    found = "equivalent" if effect.word == "equivalent" else "less" if effect.ratio < 1 else "more"
+    return expect in _AS_EXPECTED[found]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from meshverdict.analysis.flows import Flow
     from meshverdict.analysis.load_table import LoadTable
     from meshverdict.analysis.telemetry import Samples
+    from meshverdict.analysis.usage import Usage
     from meshverdict.model.record_reader import LoadRecord
     from meshverdict.report.journal import Journal
 
@@ -32,6 +33,7 @@ class RunContents:
         has_flows: Whether there was a flow log at all.
         pods: What pods said of themselves.
         machine: How busy the machine was; None where that is not known.
+        usage: What each container used; empty where nobody told.
     """
 
     origin: str
@@ -44,6 +46,7 @@ class RunContents:
     has_flows: bool = False
     pods: tuple[Samples, ...] = ()
     machine: Samples | None = None
+    usage: tuple[Usage, ...] = ()
 
     def section(self, key: str) -> Mapping[str, Any]:
         """A part of run.json that is an object; empty where it is missing."""

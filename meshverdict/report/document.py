@@ -116,6 +116,25 @@ class ConnectionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one tier's containers used in one window.
+
+    Attributes:
+        window: Name of the window.
+        tier: Namespace of the pods.
+        part: ``app`` or ``sidecar``.
+        cpu_ms: Milliseconds of processor time for each request to the lab.
+        memory: Bytes of anonymous memory; None where nobody told.
+    """
+
+    window: str
+    tier: str
+    part: str
+    cpu_ms: float
+    memory: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Facts about what ran where."""
 
@@ -139,6 +158,7 @@ class Report:
         lab_box: What this lab is not.
         pods: What pods said of themselves.
         machine: How busy the machine was; None where that is not known.
+        usage: What each tier used per request, window by window.
         control: It is the control arm of a pair: the treatment was left out on purpose.
     """
 
@@ -169,4 +189,5 @@ class Report:
     lab_box: tuple[str, ...]
     pods: tuple[Samples, ...]
     machine: Samples | None
+    usage: tuple[UsageRow, ...]
     control: bool

@@ -13,6 +13,7 @@ from meshverdict.analysis.campaign import CONTROL, TREATMENT, Arm
 from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
+from meshverdict.analysis.usage import parse_usage
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
@@ -46,6 +47,7 @@ def read_run(path: Path) -> RunContents:
     load, table, problem = _load(path / "load.jsonl")
     flows, has_flows = _flows(path / "flows.jsonl")
     pods, machine = _telemetry(path / "telemetry.jsonl")
+    usage = parse_usage(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
@@ -57,6 +59,7 @@ def read_run(path: Path) -> RunContents:
         has_flows=has_flows,
         pods=pods,
         machine=machine,
+        usage=usage,
     )
 
 

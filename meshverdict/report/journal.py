@@ -90,6 +90,7 @@ class Journal:
         expect: What it expects of the primary metric (see claims); None when it does not say.
         in_effect: Name of the activity whose success shows that the treatment works; None when connections and
             dropped packets show it.
+        findings: What the activities that it names for that answered: the sentences for a summary.
     """
 
     title: str
@@ -111,6 +112,7 @@ class Journal:
     margin: float | None = None
     expect: Expectation | None = None
     in_effect: str | None = None
+    findings: tuple[str, ...] = ()
 
     @property
     def not_run(self) -> str | None:
@@ -203,6 +205,7 @@ def _journal(value: Mapping[str, Any]) -> Journal:
         margin=_margin(declaration.get("margin")),
         expect=next((word for word in EXPECTATIONS if word == declaration.get("expect")), None),
         in_effect=str(declaration["in_effect"]) if declaration.get("in_effect") else None,
+        findings=_findings(declaration.get("finding"), value),
     )
 
 
@@ -258,6 +261,18 @@ def _declaration(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the experiment says to us, in its `extensions`."""
     extensions = mappings(experiment.get("extensions"))
     return next((e for e in extensions if e.get("name") == "meshverdict"), {})
+
+
+def _findings(named: object, journal: Mapping[str, Any]) -> tuple[str, ...]:
+    """The answers, in the order of the names; the last one where an activity ran twice."""
+    wanted = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    ran = [*mappings(journal.get("run")), *mappings(journal.get("rollbacks"))]
+    said = {_name(mapping(a.get("activity"))): a.get("output") for a in ran if a.get("status") == "succeeded"}
+    return tuple(
+        answer.removeprefix("as expected: ").removeprefix("NOT as expected: ")
+        for name in wanted
+        if isinstance(answer := said.get(str(name)), str)
+    )
 
 
 def _treatment(declaration: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from meshverdict import __version__
+from meshverdict.analysis.pairs import CPU
 from meshverdict.analysis.permutation import MIN_PAIRS
 from meshverdict.report.campaign import Campaign
 from meshverdict.report.claims import CLAIMS, Claim, ClaimWord, decide
@@ -73,11 +74,22 @@ def _campaign_row(claim: Claim, campaign: Campaign, link: str) -> Row:
         held=held, usable=usable, effect=None if campaign.described else first, expect=campaign.expect
     )
     measured = f"{campaign.pairs} pairs; the hypothesis held in {held} of {usable} runs with the treatment"
+    measured += "".join(f". {finding}" for finding in campaign.findings)
     if campaign.described:
         said = f"not judged: {campaign.pairs} of at least {MIN_PAIRS} pairs"
         return Row(claim, word, measured, "", said, link)
     effect = f"{first.metric} {ratio(first.ratio)}{bounds(first)}" if first and first.ratios else ""
-    return Row(claim, word, measured, effect, campaign.verdict, link)
+    return Row(_priced(claim, campaign), word, measured, effect, campaign.verdict, link)
+
+
+def _priced(claim: Claim, campaign: Campaign) -> Claim:
+    """The claim with what the treatment was measured to cost."""
+    cost = next((e for e in campaign.effects[1:] if e.metric == CPU and e.word != "invalid"), None)
+    if cost is None:
+        return claim
+    return replace(
+        claim, price=", ".join([*filter(None, [claim.price]), f"{CPU} {ratio(cost.ratio)}{bounds(cost)}"])
+    )
 
 
 def _run_row(claim: Claim, contents: RunContents, link: str) -> Row:
@@ -88,6 +100,7 @@ def _run_row(claim: Claim, contents: RunContents, link: str) -> Row:
     said = f"one run: {judgement.word}" + (f" ({judgement.reasons[0]})" if judgement.reasons else "")
     if judgement.word == HOLDS and word == "undecided":
         said += "; how much the treatment changes takes pairs of runs"
+    said += "".join(f". {finding}" for finding in contents.journal.findings)
     return Row(claim, word, said, "", "", link)
 
 

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from meshverdict.runtime.container import ContainerWorker
 from meshverdict.runtime.pod import PodWorker
+from meshverdict.runtime.pod_usage import RunningContainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,16 @@ class Kubelet:
     def worker(self, pod: Manifest) -> PodWorker | None:
         """The worker of a pod, if it is on one of our nodes."""
         return self._pods.get(pod["metadata"]["uid"])
+
+    def containers(self, node: str) -> list[RunningContainer]:
+        """The containers that run on a node now, each with its first process."""
+        return [
+            RunningContainer(pod.namespace, pod.name, pod.uid, name, worker.process.pid)
+            for pod in self._pods.values()
+            if pod.node.name == node
+            for name, worker in pod.workers.items()
+            if isinstance(worker, ContainerWorker) and worker.process is not None and worker.process.running
+        ]
 
     async def stop(self) -> None:
         """End all pods at once, without a word to the API: the lab is going down."""

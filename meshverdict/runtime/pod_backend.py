@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import termios
+import time
 from typing import TYPE_CHECKING, Any
 
 from meshverdict.cluster.backend import BackendError, ExecSession, LogOptions
@@ -19,6 +20,7 @@ from meshverdict.runtime.builtin import BuiltinWorker
 from meshverdict.runtime.container_state import Waiting
 from meshverdict.runtime.environment import MissingReferenceError
 from meshverdict.runtime.linux import socket_in
+from meshverdict.runtime.pod_usage import read_processes, summary
 from meshverdict.runtime.spawn_client import Process, SpawnClient, SpawnError
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class KubeletBackend:
             return await _PipeSession.open(self._spawner, process, program, stdin=stdin)
         except (SpawnError, MissingReferenceError) as error:
             raise BackendError(f"error executing command in container: {error}") from error
+
+    def stats(self, node: Manifest) -> Manifest:
+        """The kubelet's summary of a node's pods."""
+        name = node["metadata"]["name"]
+        return summary(name, self._kubelet.containers(name), read_processes(), time.time())
 
     async def dial(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect from the pod's node; what listens on the pod's loopback only is reached as well.

@@ -126,6 +126,10 @@ def _declaration(subject: Subject, place: Place, extension: Any) -> None:
         say("margin", "write a share, such as 0.05 for 5 %")
     if shows is not None and shows not in steps:
         say("in_effect", f"{nearest(shows, steps)}activities of the method are: {listed(steps)}")
+    findings = extension.get("finding")
+    named = [findings] if isinstance(findings, str) else findings
+    if findings is not None and (not isinstance(named, list) or not set(map(str, named)) <= set(steps)):
+        say("finding", f"write one activity of the method or a list of them: {listed(steps)}")
     known = list(as_object(subject.experiment.get("configuration")))
     if quick is not None and (not isinstance(quick, dict) or not set(quick) <= set(known)):
         say("quick", f"write an object of configuration values; there are: {listed(known)}")

@@ -1,4 +1,4 @@
-"""``/proxy``: HTTP requests to a pod or through a Service, as the API server sends them on.
+"""``/proxy``: HTTP requests to a pod, through a Service or to a node's kubelet, as the API server sends them on.
 
 The path is passed on as it came; nothing of the caller's credentials is. One connection a request, HTTP/1.1.
 """
@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import random
 from typing import Final
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from meshverdict.cluster.backend import BackendError
-from meshverdict.cluster.errors import ApiError, bad_request
+from meshverdict.cluster.errors import ApiError, bad_request, method_not_allowed
+from meshverdict.cluster.http import answers
 from meshverdict.cluster.http.call import Call
 from meshverdict.cluster.store import Manifest
 
@@ -35,10 +37,13 @@ _HOP: Final = frozenset(
 )
 _CHUNK: Final = 64 * 1024
 _SECONDS: Final = 60
+_SUMMARY: Final = "/stats/summary"
 
 
 async def handle(call: Call) -> web.StreamResponse:
-    """Any method of ``/proxy`` below a pod or Service."""
+    """Any method of ``/proxy`` below a pod, Service or node."""
+    if call.kind.plural == "nodes":
+        return _kubelet(call)
     scheme, name, port = _target(call.route.name)
     if scheme == "https":
         raise bad_request("the embedded lab's proxy speaks http to pods: leave the scheme out")
@@ -59,6 +64,22 @@ async def handle(call: Call) -> web.StreamResponse:
         writer.close()
         with contextlib.suppress(ConnectionError, OSError):
             await writer.wait_closed()
+
+
+def _kubelet(call: Call) -> web.Response:
+    """What the lab's kubelet serves: the summary of what its pods use.
+
+    Raises:
+        ApiError: 404 for everything else that a kubelet has.
+    """
+    node = _named(call, _target(call.route.name)[1])
+    # Client libraries write the slash as %2F.
+    if unquote(call.route.rest).rstrip("/") != _SUMMARY:
+        text = f"the embedded lab's kubelet serves {_SUMMARY} alone, not {call.route.rest or '/'!r}"
+        raise ApiError(404, "NotFound", text, {})
+    if call.request.method != "GET":
+        raise method_not_allowed()
+    return answers.answer(call.services.backend.stats(node))
 
 
 def _target(text: str) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from meshverdict.report.render.html import h
 from meshverdict.report.render.load import load_section
 from meshverdict.report.render.page import footer, page
 from meshverdict.report.render.parts import identifier_of
+from meshverdict.report.render.usage import usage_section
 
 if TYPE_CHECKING:
     from meshverdict.report.document import Report
@@ -26,6 +27,7 @@ def render(report: Report) -> str:
         "Endpoints": network.endpoints(report),
         "Distribution": figures.distribution(report),
         "How busy it was": load_section(report),
+        "What it cost": usage_section(report),
         "What ran where": sections.provenance(report),
     }
     shown = {label: part for label, part in parts.items() if part is not None}

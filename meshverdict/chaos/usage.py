@@ -1,0 +1,148 @@
+"""Sample the processor time and the memory of the lab's containers: the price of whatever is put beside them.
+
+A kubelet tells it in ``/stats/summary``, through the API server, on every cluster. A real kubelet looks every ten
+seconds or so; each of its values carries the time at which it was true, and that time is what is written down.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from meshverdict.chaos.cluster import KubeAccess
+
+log = logging.getLogger("chaostoolkit")
+EVERY_S: Final = 2.0
+_TIMEOUT_S: Final = 2.0
+
+
+def lines(summary: Mapping[str, Any], namespaces: Iterable[str]) -> list[dict[str, Any]]:
+    """The pods of a kubelet's summary as telemetry lines; what the kubelet does not know yet is left out. Pure."""
+    wanted, found = set(namespaces), []
+    for pod in summary.get("pods") or ():
+        reference = pod.get("podRef") or {}
+        if reference.get("namespace") not in wanted:
+            continue
+        used = {str(c.get("name")): c for c in pod.get("containers") or ()}
+        told = {name: _used(c) for name, c in used.items() if _cpu(c) is not None}
+        times = [_seconds((c.get("cpu") or {}).get("time")) for c in used.values()]
+        newest = max((t for t in times if t is not None), default=None)
+        if told and newest is not None:
+            name = f"{reference['namespace']}/{reference.get('name')}"
+            found.append({"t": round(newest, 3), "pod": name, "containers": told})
+    return found
+
+
+def _cpu(container: Mapping[str, Any]) -> float | None:
+    value = (container.get("cpu") or {}).get("usageCoreNanoSeconds")
+    return None if value is None else float(value) / 1e9
+
+
+def _used(container: Mapping[str, Any]) -> dict[str, float]:
+    memory = (container.get("memory") or {}).get("rssBytes")
+    used = {"cpu_seconds": round(_cpu(container) or 0.0, 6)}
+    return used if memory is None else used | {"rss_bytes": int(memory)}
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except ValueError:
+        return None
+
+
+class Usage:
+    """Samples of one run, written to a file.
+
+    Attributes:
+        failure: Why no more is written, if the file could not be.
+        refused: Why the cluster tells nothing; a run without these figures is a run all the same.
+    """
+
+    def __init__(self, access: KubeAccess, namespaces: Iterable[str], path: Path) -> None:
+        self._access = access
+        self._namespaces = tuple(namespaces)
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        self._written: dict[str, float] = {}
+        self.failure: str | None = None
+        self.refused: str | None = None
+
+    def start(self) -> None:
+        """Begin to sample."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop sampling, after one last sample."""
+        self._stop.set()
+        self._thread.join(timeout=2 * _TIMEOUT_S)
+
+    def _run(self) -> None:
+        nodes = self._nodes()
+        last = False
+        while nodes and self.failure is None and not last:
+            last = self._stop.is_set()
+            for node in nodes:
+                self._sample(node)
+            self._stop.wait(EVERY_S - time.time() % EVERY_S)
+
+    def _nodes(self) -> list[str]:
+        try:
+            found = self._access.json(self._access.core.list_node)["items"]
+        except (ApiException, HTTPError, OSError) as error:
+            self._told_nothing(error)
+            return []
+        return [node["metadata"]["name"] for node in found]
+
+    def _sample(self, node: str) -> None:
+        try:
+            answer: Any = self._access.core.connect_get_node_proxy_with_path(
+                node, "stats/summary", _preload_content=False, _request_timeout=_TIMEOUT_S
+            )
+            summary = json.loads(answer.data)
+        except (ApiException, HTTPError, OSError, ValueError) as error:
+            self._told_nothing(error)
+            return
+        for line in lines(summary, self._namespaces):
+            # A kubelet that looks more rarely than we ask repeats itself.
+            if self._written.get(line["pod"]) != line["t"]:
+                self._written[line["pod"]] = line["t"]
+                self._write(line)
+
+    def _told_nothing(self, error: Exception) -> None:
+        if self.refused is None:
+            self.refused = str(getattr(error, "reason", "") or error)
+            log.debug("the kubelets' /stats/summary cannot be read: %r", error)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            self.failure = f"{self._path}: {error.strerror}"
+
+
+@contextmanager
+def sampling(access: KubeAccess, namespaces: Iterable[str], path: Path) -> Iterator[Usage]:
+    """What the containers use, sampled as long as the block lasts."""
+    usage = Usage(access, namespaces, path)
+    usage.start()
+    try:
+        yield usage
+    finally:
+        usage.stop()
