@@ -21,7 +21,6 @@ from timestore import TimeStore
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
-VERSION = "1.1.1"
 SETTINGS = Settings.from_env(os.environ)
 STORE = TimeStore(SETTINGS)
 APP = Flask(__name__)
@@ -95,7 +94,7 @@ def reset() -> Response:
 @APP.get("/version")
 def version() -> Response:
     """Get the app version."""
-    return answer({"version": VERSION})
+    return answer({"version": SETTINGS.version})
 
 
 @APP.get("/healthz")

@@ -9,6 +9,7 @@
 | HEALTH | strict | `strict`: 503 when Redis does not answer; `seed`: 200 with `{"ping": "FAIL"}` |
 | WORK_MS | 0 | milliseconds of artificial work in each of /set, /get and /reset |
 | WORK_KIND | sleep | `sleep`: a thread waits; `cpu`: a thread computes |
+| VERSION | 1.1.1 | what /version answers, so that two versions can be told apart |
 | THREADS | 16 | threads that handle requests |
 | PORT | 5000 | port of the app |
 | METRICS_PORT | 9102 | port of the Prometheus metrics |
@@ -43,6 +44,7 @@ class Settings:
     health: Health = "strict"
     work_ms: float = 0.0
     work_kind: Work = "sleep"
+    version: str = "1.1.1"
     threads: int = 16
     port: int = 5000
     metrics_port: int = 9102
@@ -62,6 +64,7 @@ class Settings:
             health=_choice(env, "HEALTH", ("strict", "seed")),
             work_ms=_number(env, "WORK_MS", 0.0, 0.0, 3_600_000),
             work_kind=_choice(env, "WORK_KIND", ("sleep", "cpu")),
+            version=env.get("VERSION") or cls().version,
             threads=int(_number(env, "THREADS", 16, 1, 512)),
             port=int(_number(env, "PORT", 5000, 0, 65535)),
             metrics_port=int(_number(env, "METRICS_PORT", 9102, 0, 65535)),

@@ -17,6 +17,7 @@ from meshverdict.chaos import cases, connections, record, run_json
 from meshverdict.chaos.price import cpu_per_request
 from meshverdict.chaos.session import Session, current
 from meshverdict.chaos.sidecars import sidecars_as_expected
+from meshverdict.chaos.version_shares import requests_lost, share_per_version, versions_as_expected
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
 
@@ -29,9 +30,12 @@ __all__ = [
     "error_share",
     "goodput",
     "latency_quantile",
+    "requests_lost",
+    "share_per_version",
     "sidecars_as_expected",
     "treatment_gone",
     "treatment_in_effect",
+    "versions_as_expected",
 ]
 AS_EXPECTED = "as expected: "
 NOT_EXPECTED = "NOT as expected: "

@@ -13,7 +13,7 @@ from meshverdict.model.errors import UsageError
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # Treatments, which experiments apply, and applications that only some labs have.
-LEFT_OUT = frozenset({"policies", "pippo", "paperino"})
+LEFT_OUT = frozenset({"policies", "pippo", "paperino", "canary"})
 _ENDINGS = (".yaml", ".yml", ".json")
 # kubectl sorts nothing; it retries nothing either. Namespaces first spares the folders an order.
 _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ConfigMap", "Secret", "Service")

@@ -124,7 +124,14 @@ def _undone(subject: Subject, activity: Activity, change: _Change) -> None:
 def _undoes(back: Activity, activity: Activity, change: _Change) -> bool:
     if _function(back)[1] not in change.undo:
         return False
-    return all(_argument(back, key) == _argument(activity, key) for key in change.shared)
+    return all(_shared(_argument(back, key), _argument(activity, key)) for key in change.shared)
+
+
+def _shared(back: Any, activity: Any) -> bool:
+    """Whether they name the same; one rollback may delete the files of several activities."""
+    if isinstance(back, list):
+        return all(item in back for item in (activity if isinstance(activity, list) else [activity]))
+    return bool(back == activity)
 
 
 def _argument(activity: Activity, key: str) -> Any:
