@@ -7,7 +7,8 @@ unexport MESHVERDICT_CONTEXT
 setup: ; @scripts/setup
 demo: setup ; @.venv/bin/meshverdict demo
 # First what mostly waits, side by side; then what measures, alone.
-test: setup ; .venv/bin/pytest -n 3 --dist loadgroup -m "not alone" && .venv/bin/pytest -m alone
+test: ; @scripts/setup --tests
+	.venv/bin/pytest -n 3 --dist loadgroup -m "not alone" && .venv/bin/pytest -m alone
 lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: setup ; @for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
 clean: ; rm -rf .venv .private build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

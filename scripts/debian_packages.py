@@ -17,6 +17,8 @@ from pathlib import Path
 
 # What must be there -> the package that has it.
 PROGRAMS = {"apache2": "apache2-bin", "redis-server": "redis-server", "webdis": "webdis"}
+# What only the tests use, to build networks that are not the lab's.
+TEST_PROGRAMS = {"ip": "iproute2"}
 LIBRARIES = {"libnftables.so.1": "nftables"}
 SERVICES = ("redis-server", "webdis")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,16 +33,17 @@ class DebianError(Exception):
     """A package could not be had; the message says what to do."""
 
 
-def missing_packages(prefix: Path) -> dict[str, list[str]]:
+def missing_packages(prefix: Path, *, tests: bool = False) -> dict[str, list[str]]:
     """Packages that are needed and not here, each with what is missing of it.
 
     Args:
         prefix: Folder of privately unpacked packages; it need not exist.
+        tests: Whether those that only the tests use count too.
     """
     folders = ":".join(str(prefix / folder) for folder in ("usr/sbin", "usr/bin", "sbin", "bin"))
     path = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}:{folders}"
     missing: dict[str, list[str]] = {}
-    for program, package in PROGRAMS.items():
+    for program, package in {**PROGRAMS, **(TEST_PROGRAMS if tests else {})}.items():
         if shutil.which(program, path=path) is None:
             missing.setdefault(package, []).append(program)
     for library, package in LIBRARIES.items():

@@ -1,5 +1,6 @@
 """Why: one command, without a question, from a fresh checkout to a lab that can start.
 
+``--tests`` brings what only the tests use too.
 Standard library only, and not even all of it: Debian ships Python without venv's helpers.
 """
 
@@ -29,7 +30,7 @@ def main() -> int:
         )
         return 1
     try:
-        _programs()
+        _programs(tests="--tests" in sys.argv[1:])
         _packages()
     except (DebianError, VenvError) as error:
         print(f"setup: {error}", file=sys.stderr)
@@ -40,8 +41,8 @@ def main() -> int:
     return 0
 
 
-def _programs() -> None:
-    missing = missing_packages(ROOT / ".private")
+def _programs(*, tests: bool) -> None:
+    missing = missing_packages(ROOT / ".private", tests=tests)
     if not missing:
         return
     debian = Debian(ROOT / ".private", say)
@@ -52,7 +53,7 @@ def _programs() -> None:
             f"is found: {parts}. Then run this again"
         )
     debian.provide(sorted(missing))
-    still = missing_packages(ROOT / ".private")
+    still = missing_packages(ROOT / ".private", tests=tests)
     if still:
         raise DebianError(
             f"after installing them, these are still missing: {', '.join(sorted(still))}. "

@@ -4,6 +4,7 @@
 one lab and one port, and then, alone, those that measure.
 """
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 # These judge a generator, a record or a run by its lateness: another test's work would be measured too.
 MEASURING = {"acceptance", "chaos", "load"}
+# A shell's background job starts with Ctrl-C ignored, and so would every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,6 +56,7 @@ def test_missing_programs_are_found_out(scripts, monkeypatch, tmp_path):
     (prefix / "usr/lib/some-linux").mkdir(parents=True)
     (prefix / "usr/lib/some-linux/libnobody-has-this.so.1").touch()
     assert set(debian.missing_packages(prefix)) == {"apache2-bin", "redis-server"}
+    assert set(debian.missing_packages(prefix, tests=True)) == {"apache2-bin", "redis-server", "iproute2"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="installs nothing, but writes where only root may")
