@@ -98,7 +98,7 @@ class Authenticator:
 
     def of_token(self, token: str) -> User | None:
         """Who a token names."""
-        given = token.encode()
+        given = _bytes(token)
         found = None
         for known, user in self._static.items():
             if hmac.compare_digest(known.encode(), given):
@@ -139,7 +139,7 @@ class Authenticator:
         return f"{body}.{self._sign(body)}", float(ends)
 
     def _sign(self, body: str) -> str:
-        return _base64(hmac.new(self._key, body.encode(), hashlib.sha256).digest())
+        return _base64(hmac.new(self._key, _bytes(body), hashlib.sha256).digest())
 
     def _account(self, token: str) -> User | None:
         claims = self._verified.get(token)
@@ -156,7 +156,7 @@ class Authenticator:
 
     def _verify(self, token: str) -> dict[str, Any] | None:
         body, _, signature = token.rpartition(".")
-        if not hmac.compare_digest(self._sign(body).encode(), signature.encode()):
+        if not hmac.compare_digest(self._sign(body).encode(), _bytes(signature)):
             return None
         text = body.partition(".")[2]
         claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -182,6 +182,11 @@ class Authenticator:
     def _is_there(self, resource: str, namespace: str, reference: dict[str, str]) -> bool:
         found = self._store.get(resource, namespace, reference["name"])
         return found is not None and bool(found["metadata"]["uid"] == reference["uid"])
+
+
+def _bytes(text: str) -> bytes:
+    """What was sent: header bytes that are no UTF-8 are surrogates in *text*."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _encode(value: dict[str, Any]) -> str:

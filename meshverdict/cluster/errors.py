@@ -257,6 +257,12 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
+def too_many_requests(message: str) -> ApiError:
+    """429: the server holds as much as it may."""
+    details = {"retryAfterSeconds": 1}
+    return ApiError(429, "TooManyRequests", message, details, {"Retry-After": "1"})
+
+
 def expired(message: str) -> ApiError:
     """410: a revision or a page that is no longer known."""
     return ApiError(410, "Expired", message)

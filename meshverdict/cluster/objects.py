@@ -163,6 +163,8 @@ class Objects:
         self._admit(kind, new)
         if self.store.get(kind.resource, namespace, name) is not None:
             raise refuse.already_exists(kind.plural, kind.group, name)
+        if not write.trusted:
+            self.store.require_room(new)
         if kind.resource == "services":
             new = self._ips.assign(new)
         author = self._author(kind, write)
@@ -311,6 +313,8 @@ class Objects:
         if deletion.finished(kind.resource, new):
             self._gone(kind, new)
             return new
+        if not write.trusted:
+            self.store.require_room(new, old)
         return self._after(kind, self.store.update(kind.resource, new))
 
     # ---- deleting

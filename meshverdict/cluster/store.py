@@ -10,6 +10,7 @@ method that changed something returns.
 
 from __future__ import annotations
 
+import marshal
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ Manifest = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 HISTORY = 20_000  # changes that a watch may lag behind before it gets 410 Gone
+HISTORY_BYTES = 128 * 1024 * 1024  # of large objects it remembers fewer changes
+CAPACITY_BYTES = 512 * 1024 * 1024  # of objects; then new ones are refused, as etcd refuses them
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,11 @@ class Event:
     obj: Manifest
     old: Manifest | None
     revision: int
+    size: int = 0
+
+
+class FullError(Exception):
+    """The store holds as much as it may."""
 
 
 class AlreadyExistsError(Exception):
@@ -60,14 +68,18 @@ class Store:
     Args:
         first_revision: The revision before the first change. A restarted store starts
             higher than its predecessor ended, so that old resource versions get 410.
+        capacity: Bytes of objects that it holds, as `marshal` writes them.
     """
 
-    def __init__(self, first_revision: int = 1) -> None:
+    def __init__(self, first_revision: int = 1, *, capacity: int = CAPACITY_BYTES) -> None:
         self.revision = first_revision
         self.oldest = first_revision  # changes after it are remembered
         self._objects: dict[str, dict[tuple[str, str], Manifest]] = {}
         self._log: deque[Event] = deque()
         self._subscribers: list[Subscriber] = []
+        self._capacity = capacity
+        self._held = 0
+        self._logged = 0
 
     def get(self, resource: str, namespace: str | None, name: str) -> Manifest | None:
         """The object, or None. *namespace* is ``""`` or None for cluster-scoped resources."""
@@ -125,14 +137,27 @@ class Store:
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)
 
+    def require_room(self, new: Manifest, old: Manifest | None = None) -> None:
+        """Make sure that there is room for *new* in the place of *old*; asked for what clients send.
+
+        Raises:
+            FullError: There is none.
+        """
+        more = _size(new) - (_size(old) if old is not None else 0)
+        if more > 0 and self._held + more > self._capacity:
+            raise FullError(f"the lab holds {self._held >> 20} MiB of objects, of {self._capacity >> 20} MiB")
+
     def _put(
         self, resource: str, key: tuple[str, str], obj: Manifest, event: EventType, old: Manifest | None
     ) -> Manifest:
         stored = self._stamp(obj)
         self._objects.setdefault(resource, {})[key] = stored
-        return self._publish(Event(event, resource, stored, old, self.revision))
+        size = _size(stored)
+        self._held += size - (_size(old) if old is not None else 0)
+        return self._publish(Event(event, resource, stored, old, self.revision, size))
 
     def _record(self, resource: str, obj: Manifest, event: EventType, old: Manifest) -> Manifest:
+        self._held -= _size(old)
         return self._publish(Event(event, resource, self._stamp(obj), old, self.revision))
 
     def _stamp(self, obj: Manifest) -> Manifest:
@@ -141,8 +166,11 @@ class Store:
 
     def _publish(self, event: Event) -> Manifest:
         self._log.append(event)
-        while len(self._log) > HISTORY:
-            self.oldest = self._log.popleft().revision
+        self._logged += event.size
+        while len(self._log) > HISTORY or self._logged > HISTORY_BYTES:
+            first = self._log.popleft()
+            self.oldest = first.revision
+            self._logged -= first.size
         for subscriber in list(self._subscribers):
             subscriber(event)
         return event.obj
@@ -151,3 +179,8 @@ class Store:
 def _key(obj: Manifest) -> tuple[str, str]:
     meta = obj["metadata"]
     return (meta.get("namespace") or "", meta["name"])
+
+
+def _size(obj: Manifest) -> int:
+    """Bytes of an object: near enough to what it takes in memory, and quick to tell."""
+    return len(marshal.dumps(obj))

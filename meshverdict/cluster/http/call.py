@@ -29,6 +29,7 @@ from meshverdict.cluster.errors import (
     unsupported,
 )
 from meshverdict.cluster.http.answers import JSON_TYPE, PROTOBUF_TYPE, YAML_TYPE, Form
+from meshverdict.cluster.http.limits import STREAMS, WATCHES, Limit
 from meshverdict.cluster.http.route import Route
 from meshverdict.cluster.kinds import Kind
 from meshverdict.cluster.objects import Objects, Write
@@ -68,6 +69,8 @@ class Services:
     auth: Authenticator
     backend: PodBackend
     last: LastEvent = field(default_factory=LastEvent)
+    watches: Limit = field(default_factory=lambda: Limit("watches", WATCHES))
+    streams: Limit = field(default_factory=lambda: Limit("streams into pods", STREAMS))
 
 
 @dataclass(slots=True)

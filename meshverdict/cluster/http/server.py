@@ -21,7 +21,13 @@ from meshverdict.cluster import discovery, openapi
 from meshverdict.cluster.auth import Authenticator, User
 from meshverdict.cluster.backend import PodBackend
 from meshverdict.cluster.bodies import BODY_LIMIT
-from meshverdict.cluster.errors import ApiError, method_not_allowed, no_such_resource, unauthorized
+from meshverdict.cluster.errors import (
+    ApiError,
+    method_not_allowed,
+    no_such_resource,
+    too_many_requests,
+    unauthorized,
+)
 from meshverdict.cluster.http import answers, resources, reviews, streams, subresources
 from meshverdict.cluster.http.answers import Form
 from meshverdict.cluster.http.call import Call, Services
@@ -29,6 +35,7 @@ from meshverdict.cluster.http.route import Route, parse, resource_route
 from meshverdict.cluster.http.watch import watch
 from meshverdict.cluster.objects import Objects
 from meshverdict.cluster.rbac import Attempt, authorize, refusal
+from meshverdict.cluster.store import FullError
 
 _log = logging.getLogger(__name__)
 DEFAULT_HOSTS: Final = (
@@ -71,6 +78,8 @@ class Server:
             if request.can_read_body and not request.content.is_eof():
                 response.force_close()  # what was not read must not be taken for the next request
             return response
+        except FullError as error:
+            return answers.refusal(too_many_requests(f"{error}: delete some, then try again"))
         except (asyncio.CancelledError, ConnectionError):
             raise
         except RecursionError:
@@ -231,7 +240,8 @@ class Server:
             return await reviews.review(call)
         match verb:
             case "watch":
-                return await watch(call)
+                with self._services.watches.held():
+                    return await watch(call)
             case "list":
                 return await resources.list_objects(call)
             case "create":
@@ -250,7 +260,8 @@ class Server:
     async def _subresource(self, call: Call) -> web.StreamResponse:
         name, method = call.route.subresource, call.request.method
         if name in _STREAMS:
-            return await streams.handle(call)
+            with self._services.streams.held():
+                return await streams.handle(call)
         verb = _SUB_VERBS.get(method, "")
         found = call.kind.sub(name)
         if found is None or verb not in found.verbs:
