@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """Run once and judge the run, or run a campaign and judge its pairs."""
+    from meshverdict.chaos.announced import announced, known  # noqa: PLC0415
     from meshverdict.chaos.campaign import CampaignPlan, run_campaign, run_once  # noqa: PLC0415
     from meshverdict.report.check import check  # noqa: PLC0415
     from meshverdict.report.files import write_report  # noqa: PLC0415
@@ -26,6 +27,9 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f"{experiment}: no such file; name an experiment such as experiments/isolate-redis.json"
         )
+    if not known(experiment):
+        for line in announced(experiment):
+            progress(line)
     variables = variables_of(options.var)
     reports = Path(options.reports) if options.reports else None
     lab = None if options.name == "default" else options.name

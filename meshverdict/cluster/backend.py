@@ -57,5 +57,10 @@ class PodBackend(Protocol):
     def stats(self, node: Manifest) -> Manifest:
         """What the node's kubelet answers to ``/stats/summary``: processor time and memory of each container."""
 
-    async def dial(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a TCP connection from the pod's node to *port* of the pod."""
+    async def dial(
+        self, pod: Manifest, port: int, *, loopback: bool = False
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a TCP connection from the pod's node to *port* of the pod.
+
+        With *loopback* what listens on the pod's own loopback only is reached as well.
+        """

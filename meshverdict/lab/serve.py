@@ -138,7 +138,9 @@ class _Supervisor:
         await reconciler.wait_idle()
         create_system(objects, lab_nodes, delayed=runtime.delay_line is not None)
         Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
-        apply_all(objects, manifests)
+        apply_all(objects, [m for m in manifests if m["kind"] == "Namespace"])
+        await reconciler.wait_idle()  # a namespace gets its service account, which a bare pod needs
+        apply_all(objects, [m for m in manifests if m["kind"] != "Namespace"])
         self.tell.progress(f"{len(manifests)} objects applied, waiting for the pods")
         count = await wait_pods(objects.store, options.ready_timeout_s)
         published = published_service(objects)

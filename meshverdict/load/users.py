@@ -259,6 +259,9 @@ def open_header(environment: Any) -> dict[str, Any] | None:
 
 
 def _options(parser: Any) -> None:
+    # Stock Locust opens its web page and its master's port to the whole network, and whoever reaches the page can
+    # send load anywhere: both stay on this machine unless --web-host or --master-bind-host says otherwise.
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
     parser.add_argument(
         "--rate",
         metavar="RATE",

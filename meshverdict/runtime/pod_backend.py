@@ -83,8 +83,10 @@ class KubeletBackend:
         name = node["metadata"]["name"]
         return summary(name, self._kubelet.containers(name), read_processes(), time.time())
 
-    async def dial(self, pod: Manifest, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect from the pod's node; what listens on the pod's loopback only is reached as well.
+    async def dial(
+        self, pod: Manifest, port: int, *, loopback: bool = False
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect from the pod's node; with *loopback* also to what listens on the pod's loopback only.
 
         Raises:
             BackendError: The pod has no network now.
@@ -96,6 +98,8 @@ class KubeletBackend:
         try:
             return await worker.dial(worker.address, port)
         except ConnectionRefusedError:
+            if not loopback:
+                raise
             loop = asyncio.get_running_loop()
             sock = socket_in(worker.network, socket.AF_INET, socket.SOCK_STREAM)
             sock.setblocking(False)

@@ -108,9 +108,11 @@ class LocalBackend:
             raise BackendError(f"{command[0]}: {error.strerror}") from None
         return LocalExec(process)
 
-    async def dial(self, pod: Any, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def dial(
+        self, pod: Any, port: int, *, loopback: bool = False
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect."""
-        del pod
+        del pod, loopback
         return await asyncio.open_connection("127.0.0.1", port)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import ssl
 import stat
 
 import aiohttp
@@ -12,7 +14,8 @@ import pytest
 
 from meshverdict.cluster.auth import Authenticator
 from meshverdict.cluster.bodies import NODE_LIMIT
-from meshverdict.cluster.store import Store
+from meshverdict.cluster.http import call
+from meshverdict.cluster.store import HISTORY_BYTES, GoneError, Store
 from meshverdict.cluster.tls import write_private
 
 PATHS = (
@@ -232,17 +235,27 @@ async def test_pods_cannot_ask_for_the_machine(api, field):
     assert [c["field"] for c in answer["details"]["causes"]] == [f"spec.template.{field}"]
 
 
-async def test_policy_that_cannot_be_enforced(api):
-    """What the policy room refuses is 422 with its field as the cause."""
-    spec = {"podSelector": {}, "ingress": [{"ports": [{"protocol": "SCTP", "port": 80}]}]}
-    status, _, answer = await api.request(
-        "POST",
-        "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies",
-        {"metadata": {"name": "n"}, "spec": spec},
-    )
-    assert status in {201, 422}
-    if status == 422:
-        assert answer["details"]["causes"][0]["field"].startswith("spec.ingress[0].ports[0]")
+UNENFORCEABLE = {
+    "spec.policyTypes[0]": {"policyTypes": ["Sideways"]},
+    "spec.ingress[0].from[0]": {"ingress": [{"from": [{}]}]},
+    "spec.ingress[0].from[0].ipBlock.cidr": {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.1"}}]}]},
+    "spec.egress[0].to[0].ipBlock.except[0]": {
+        "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]}]
+    },
+    "spec.ingress[0].ports[0].port": {"ingress": [{"ports": [{"port": 70_000}]}]},
+    "spec.ingress[0].ports[0].endPort": {"ingress": [{"ports": [{"port": "http", "endPort": 90}]}]},
+    "spec.ingress[0].ports[0].protocol": {"ingress": [{"ports": [{"protocol": "ICMP", "port": 1}]}]},
+}
+
+
+@pytest.mark.parametrize("field", UNENFORCEABLE)
+async def test_policy_that_cannot_be_enforced(api, field):
+    """A policy with a part that means nothing is refused with that field as the cause, and is not there."""
+    path = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+    spec = {"podSelector": {}, **UNENFORCEABLE[field]}
+    status, _, answer = await api.request("POST", path, {"metadata": {"name": "n"}, "spec": spec})
+    assert (status, field in {c["field"] for c in answer["details"]["causes"]}) == (422, True), answer
+    assert api.objects.list("networkpolicies.networking.k8s.io") == []
 
 
 async def test_service_cannot_take_foreign_addresses(api):
@@ -261,3 +274,121 @@ async def test_secrets_stay_out_of_the_log(api, caplog):
     assert api.auth.admin_token not in caplog.text
     assert "hush-hush" not in caplog.text
     assert json.dumps("guess") not in caplog.text
+
+
+async def test_bytes_that_are_no_text_are_no_token(api):
+    """Odd bytes in the header are a wrong token like any other."""
+    host, port = api.url.partition("://")[2].split(":")
+    context = ssl.create_default_context(cadata=api.identity.ca)
+    for token in (b"\xff\xfe", b"a.b.\xff", "é".encode(), b"a" * 7000):
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+        head = f"GET /api HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Bearer "
+        writer.write(head.encode() + token + b"\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"401"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_open_watches_and_streams_are_bounded(new_api, monkeypatch):
+    """One more than there may be is 429 with a time to wait; when one ends, the next is answered."""
+    monkeypatch.setattr(call, "WATCHES", 3)
+    monkeypatch.setattr(call, "STREAMS", 1)
+    async with new_api() as api:
+        api.account()
+        watch = f"{NAMESPACED}/configmaps?watch=1&timeoutSeconds="
+        headers = {"Authorization": f"Bearer {api.auth.admin_token}"}
+        held = [await api.session.get(f"{api.url}{watch}20", headers=headers) for _ in range(3)]
+        assert [answer.status for answer in held] == [200, 200, 200]
+        status, sent, answer = await api.request("GET", f"{watch}20")
+        assert (status, answer["reason"], sent["Retry-After"]) == (429, "TooManyRequests", "1")
+        held[0].close()
+        async with asyncio.timeout(5):
+            while (await api.request("GET", f"{watch}1"))[0] != 200:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.02)
+        for opened in held[1:]:
+            opened.close()
+        running_pod(api)
+        url = f"{api.url}{NAMESPACED}/pods/p/exec?command=sleep&command=9&stdin=1"
+        async with api.session.ws_connect(url, headers=headers):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await api.session.ws_connect(url, headers=headers)
+            assert caught.value.status == 429
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    async with api.session.ws_connect(
+                        url.replace("sleep", "echo"), headers=headers
+                    ) as socket:
+                        assert b"9" in b"".join([message.data async for message in socket])
+                        break
+                except aiohttp.WSServerHandshakeError:
+                    await asyncio.sleep(0.02)
+
+
+def running_pod(api):
+    """A pod ``p`` that runs, with the container ``c``."""
+    spec = {"containers": [{"name": "c", "image": "x"}]}
+    api.objects.create("pods", {"metadata": {"name": "p", "namespace": "default"}, "spec": spec}, manager="t")
+    api.run_pod("default", "p")
+
+
+async def test_commands_are_lists_never_lines(api, tmp_path):
+    """What a shell would act upon reaches the program as its argument."""
+    running_pod(api)
+    mark = tmp_path / "pwned"
+    attack = f'"; touch {mark}; #$(touch {mark})`touch {mark}`'
+    code, out, _ = await api.kubectl("exec", "p", "--", "echo", attack)
+    assert (code, out) == (0, f"{attack}\n")
+    assert not mark.exists()
+
+
+async def test_a_refused_upgrade_leaves_no_tunnel(api):
+    """After a refused upgrade the connection does not go on as that of whoever was let in (CVE-2018-1002105)."""
+    host, port = api.url.partition("://")[2].split(":")
+    context = ssl.create_default_context(cadata=api.identity.ca)
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    head = (
+        f"GET {NAMESPACED}/pods/none/exec?command=id HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    writer.write(f"{head}Authorization: Bearer {api.auth.admin_token}\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert answer.startswith(b"HTTP/1.1 404")
+    writer.write(f"GET {NAMESPACED}/secrets HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    rest = await asyncio.wait_for(reader.read(100_000), 5)
+    while more := await asyncio.wait_for(reader.read(100_000), 1) if b"401" not in rest else b"":
+        rest += more
+    assert b"SecretList" not in rest
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_a_full_store_refuses_clients_only(api):
+    """Beyond its capacity the server takes no more from clients, says so, and goes on; deleting makes room again."""
+    text = "x" * 900_000
+    api.objects.store._capacity = api.objects.store._held + 3_000_000
+    codes = []
+    for number in range(5):
+        body = {"metadata": {"name": f"c{number}"}, "data": {"k": text}}
+        status, _, answer = await api.request("POST", f"{NAMESPACED}/configmaps", body)
+        codes.append(status)
+    assert codes == [201, 201, 201, 429, 429]
+    assert "delete some" in answer["message"]
+    small = {"metadata": {"name": "c0"}, "data": {"k": "y"}}
+    assert (await api.request("PUT", f"{NAMESPACED}/configmaps/c0", small))[0] == 200
+    assert (await api.request("POST", f"{NAMESPACED}/configmaps", body))[0] == 201
+    assert (await api.request("DELETE", f"{NAMESPACED}/configmaps/c1"))[0] == 200
+
+
+def test_the_memory_of_changes_is_bounded():
+    """Many changes of large objects are forgotten earlier than those of small ones: 410, and not gigabytes."""
+    store = Store()
+    store.create("configmaps", {"metadata": {"name": "c", "namespace": "d"}, "data": {}})
+    for number in range(300):
+        store.update(
+            "configmaps", {"metadata": {"name": "c", "namespace": "d"}, "data": {"k": f"{number}" * 300_000}}
+        )
+    assert sum(event.size for event in store.since(store.oldest)) <= HISTORY_BYTES
+    with pytest.raises(GoneError):
+        store.since(1)

@@ -302,8 +302,21 @@ def test_listeners_hear_of_every_request(tmp_path, lab):
     assert "HEARD 100 0.02 0.02" in done.stdout
 
 
+def listening(port):
+    """The addresses, as the kernel writes them, on which somebody listens at a port."""
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {w[1].partition(":")[0] for w in lines if w[3] == "0A" and w[1].endswith(f":{port:04X}")}
+
+
 def test_the_web_page_shows_what_the_record_says(tmp_path, own, lab):
-    """Started from the web page: its numbers are the record's, within a bucket; a second run makes a new record."""
+    """Started from the web page: its numbers are the record's, within a bucket; a second run makes a new record.
+
+    Without a word about hosts it listens on this machine's loopback only.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -312,8 +325,6 @@ def test_the_web_page_shows_what_the_record_says(tmp_path, own, lab):
             own,
             "-H",
             lab,
-            "--web-host",
-            "127.0.0.1",
             "--web-port",
             str(port),
             "--rate",
@@ -341,6 +352,7 @@ def test_the_web_page_shows_what_the_record_says(tmp_path, own, lab):
             except OSError:
                 time.sleep(0.1)
         assert "rate" in page
+        assert listening(port) == {"0100007F"}
         form = {
             "user_count": 1,
             "spawn_rate": 1,

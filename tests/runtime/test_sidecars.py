@@ -96,7 +96,11 @@ class Lab:
         answer = client.getresponse()
         found = answer.read()
         client.close()
-        return answer.status, json.loads(found)
+        return answer.status, json.loads(found) if answer.headers.get_content_subtype() == "json" else {}
+
+    def code(self, path: str) -> int:
+        """The status of a GET of the API."""
+        return self.api("GET", path)[0]
 
     def apply(self, text: str) -> list[str]:
         """Create objects; their paths."""
@@ -174,6 +178,16 @@ def test_both_cases_answer_through_sidecars(lab):
             assert [c["name"] for c in pod["spec"]["initContainers"]] == ["istio-proxy"]
             assert ready(pod)
     assert (lab.get("/count/set"), lab.get("/count/get"), lab.get("/redis/GET/time")) == (200, 200, 200)
+
+
+def test_envoys_admin_interface_is_its_pods_own(lab):
+    """From outside the pod port 15000 is closed; of the admin interface 15090 gives the statistics and nothing else."""
+    redis = lab.pods("d-redis")[0]["metadata"]["name"]
+    pods = "/api/v1/namespaces/d-redis/pods"
+    assert lab.code(f"{pods}/{redis}:15000/proxy/config_dump") == 503
+    assert lab.code(f"{pods}/{redis}:15090/proxy/stats/prometheus") == 200
+    for path in ("/quitquitquit", "/config_dump", "/stats", "/stats/prometheus/../config_dump"):
+        assert lab.code(f"{pods}/{redis}:15090/proxy{path}") == 404
 
 
 def test_mesh_isolates_redis_by_certificate(lab):

@@ -92,7 +92,7 @@ class _Channels:
         # Connected at the first byte: a port that is only listed opens nothing.
         first = await self._queues[index].get()
         try:
-            reader, writer = await self._backend.dial(self._pod, port)
+            reader, writer = await self._backend.dial(self._pod, port, loopback=True)
         except (OSError, BackendError) as error:
             text = f"failed to connect to port {port} of the pod: {error}"
             await self._socket.send_bytes(bytes([channel + 1]) + text.encode())
@@ -196,7 +196,7 @@ class _Tunnel:
     async def _connection(self, key: str, pair: _Pair) -> None:
         send = self._socket.send_bytes
         try:
-            reader, writer = await self._backend.dial(self._pod, pair.port)
+            reader, writer = await self._backend.dial(self._pod, pair.port, loopback=True)
         except (OSError, BackendError) as error:
             text = f"failed to connect to port {pair.port} of the pod: {error}"
             await send(spdy.data(pair.error, text.encode(), end=True))
