@@ -1,14 +1,15 @@
 """How a sidecar's Envoy starts: its bootstrap, its command line, and the ports that it answers on for the mesh itself.
 
-Port 15090 serves ``/stats/prometheus`` as Istio's sidecars do. The names are Envoy's, with Istio's tags
-(``envoy_cluster_upstream_rq_total{cluster_name="outbound|80||..."}``); ``istio_requests_total`` and its kin come from
-Istio's telemetry filter, which a plain Envoy does not have.
+Port 15090 serves ``/stats/prometheus`` as Istio's sidecars do: ``istio_requests_total`` and its kin (see `metrics`), and
+Envoy's own under Envoy's names with Istio's tags (``envoy_cluster_upstream_rq_total{cluster_name="outbound|80||..."}``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+from meshverdict.mesh import metrics
 from meshverdict.mesh.envoy import (
     ANY_ADDRESS,
     Json,
@@ -26,6 +27,8 @@ HEALTH_PORT: Final = 15021
 STATS_PORT: Final = 15090
 # Seconds: after a policy change, connections that it no longer allows live this long.
 DRAIN_SECONDS: Final = 2
+# All metrics of a sidecar on one page: the filter that renames them holds it whole.
+_LONGEST_PAGE: Final = 64 * 1024 * 1024
 _ADMIN_CLUSTER: Final = "prometheus_stats"
 _ADMIN: Final = "127.0.0.1"
 # Istio checks the length of regular expressions at admission and lets Envoy take what passed.
@@ -64,7 +67,9 @@ def bootstrap(proxy: Workload, folder: str) -> Json:
         "static_resources": {
             "clusters": [_admin_cluster()],
             "listeners": [
-                _listener("prometheus", STATS_PORT, "/stats/prometheus", "/stats/prometheus"),
+                _listener(
+                    "prometheus", STATS_PORT, "/stats/prometheus", "/stats/prometheus", [_istio_names()]
+                ),
                 _listener("health", HEALTH_PORT, "/healthz/ready", "/ready"),
             ],
         },
@@ -73,6 +78,7 @@ def bootstrap(proxy: Workload, folder: str) -> Json:
         "stats_config": {
             "use_all_default_tags": False,
             "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
+            "histogram_bucket_settings": metrics.histogram_settings(),
         },
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
         "overload_manager": {"resource_monitors": [_connections()]},
@@ -96,7 +102,19 @@ def _admin_cluster() -> Json:
     }
 
 
-def _listener(name: str, port: int, path: str, admin_path: str) -> Json:
+def _istio_names() -> Json:
+    """Envoy puts its name before every metric; Istio's metrics do not have it."""
+    lines = (
+        "function envoy_on_response(handle)",
+        "  local body = handle:body(true)",
+        "  local text = body:getBytes(0, body:length())",
+        f'  body:setBytes((string.gsub(text, "{metrics.EXPOSED_PREFIX}", "")))',
+        "end",
+    )
+    return http_filter("lua", "Lua", default_source_code={"inline_string": "\n".join(lines)})
+
+
+def _listener(name: str, port: int, path: str, admin_path: str, filters: Iterable[Json] = ()) -> Json:
     """One path of the admin interface, and nothing else of it, on an outside port."""
     route = {"match": {"path": path}, "route": {"cluster": _ADMIN_CLUSTER, "prefix_rewrite": admin_path}}
     table = {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [route]}]}
@@ -105,12 +123,14 @@ def _listener(name: str, port: int, path: str, admin_path: str) -> Json:
         "HttpConnectionManager",
         stat_prefix=f"agent_{name}",
         route_config=table,
-        http_filters=[http_filter("router", "Router")],
+        http_filters=[*filters, http_filter("router", "Router")],
+        access_log=[metrics.keeper()],
     )
     return {
         "name": name,
         "address": address(ANY_ADDRESS, port),
         "ignore_global_conn_limit": True,
+        "per_connection_buffer_limit_bytes": _LONGEST_PAGE,
         "filter_chains": [{"filters": [manager]}],
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshverdict.mesh import tls, traffic_policy
+from meshverdict.mesh import metrics, tls, traffic_policy
 from meshverdict.mesh.endpoints import Target, assignment
 from meshverdict.mesh.envoy import CLUSTER, HTTP_OPTIONS, Json, file_source, typed
 from meshverdict.mesh.files import endpoint_file
@@ -55,7 +55,8 @@ def _outbound(mesh: Mesh, proxy: Workload, target: Target, folder: str) -> Outbo
     cluster = typed(CLUSTER, name=target.name, **traffic_policy.connections(policy))
     cluster |= traffic_policy.http_options(policy, port) | traffic_policy.outlier(policy)
     cluster |= traffic_policy.balancing(policy)
-    cluster["metadata"] = {"filter_metadata": {"istio": _metadata(target)}}
+    own = metrics.cluster_metadata(service, port.number)
+    cluster["metadata"] = {"filter_metadata": {"istio": _metadata(target), metrics.CLUSTER_METADATA: own}}
     found: Json | None = None
     own_address = (service.headless and not port.is_http) or traffic_policy.passthrough(policy)
     if own_address:
@@ -135,8 +136,9 @@ def fallbacks() -> list[Json]:
         "typed_extension_protocol_options": {HTTP_OPTIONS: typed(HTTP_OPTIONS, **_AS_CALLED)},
         **traffic_policy.connections({}),
     }
+    outside = {metrics.CLUSTER_METADATA: metrics.outside_metadata(PASSTHROUGH)}
     return [
         typed(CLUSTER, name=BLACK_HOLE, type="STATIC", connect_timeout="10s"),
-        typed(CLUSTER, name=PASSTHROUGH, **common),
+        typed(CLUSTER, name=PASSTHROUGH, metadata={"filter_metadata": outside}, **common),
         typed(CLUSTER, name=INBOUND_PASSTHROUGH, upstream_bind_config=_BIND, **common),
     ]

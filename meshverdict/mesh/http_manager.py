@@ -1,7 +1,7 @@
 """The HTTP connection manager with Istio's settings, and the order of the filters in it.
 
-Istio's own filters (peer metadata, ALPN, telemetry) are not in a plain Envoy: what they leave out is
-``istio_requests_total`` and its kin; the others stand in Istio's order.
+Istio's own filters (peer metadata, ALPN, telemetry) are not in a plain Envoy; `metrics` stands in for the last, and the
+others stand in Istio's order.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ def access_log(path: str) -> list[Json]:
     """One JSON line a request, or a connection of TCP; nothing without a path."""
     if not path:
         return []
-    return [extension("envoy.access_loggers.file", _LOG, path=path, log_format={"json_format": _LOG_FIELDS})]
+    log = extension("envoy.access_loggers.file", _LOG, path=path, log_format={"json_format": _LOG_FIELDS})
+    return [log | {"filter": {"log_type_filter": {"types": ["TcpUpstreamConnected"], "exclude": True}}}]
 
 
 def listener_log(path: str) -> list[Json]:
     """One JSON line for each connection that no filter chain takes, such as plain text where mTLS is strict."""
-    return [log | {"filter": {"response_flag_filter": {"flags": ["NR"]}}} for log in access_log(path)]
+    return [{**log, "filter": {"response_flag_filter": {"flags": ["NR"]}}} for log in access_log(path)]
 
 
 def filters(first: Iterable[Json] = ()) -> list[Json]:
@@ -58,14 +59,18 @@ def filters(first: Iterable[Json] = ()) -> list[Json]:
 
 
 def manager(
-    stat_prefix: str, policy: Mapping[str, Any], log: str, first: Iterable[Json] = (), **fields: Any
+    stat_prefix: str,
+    policy: Mapping[str, Any],
+    logs: Iterable[Json],
+    first: Iterable[Json] = (),
+    **fields: Any,
 ) -> Json:
     """The network filter.
 
     Args:
         stat_prefix: Istio's name for it, such as ``outbound_0.0.0.0_80``.
         policy: Traffic policy whose connection pool limits the life of connections; empty for none.
-        log: Path of the access log, or empty.
+        logs: Access loggers.
         first: HTTP filters before all others.
         fields: ``rds`` or ``route_config``, and what only one direction has.
     """
@@ -73,8 +78,8 @@ def manager(
     if "maxConnectionDuration" in tcp:
         life = durations.envoy(tcp["maxConnectionDuration"])
         fields["common_http_protocol_options"] = {"max_connection_duration": life}
-    if log:
-        fields["access_log"] = access_log(log)
+    if kept := list(logs):
+        fields["access_log"] = kept
     uuid = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
     return network_filter(
         "http_connection_manager",

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meshverdict.mesh import rbac, retries, tls
+from meshverdict.mesh import metrics, rbac, retries, tls
 from meshverdict.mesh.clusters import inbound as inbound_cluster_of
 from meshverdict.mesh.envoy import ANY_ADDRESS, LISTENER, Json, address, listener_filter, tcp_proxy, typed
-from meshverdict.mesh.http_manager import listener_log, manager
+from meshverdict.mesh.http_manager import access_log, listener_log, manager
 from meshverdict.mesh.lookup import destination_policy, mtls_mode
 from meshverdict.mesh.names import BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster
-from meshverdict.mesh.outbound import tcp_limits
+from meshverdict.mesh.outbound import tcp_limits, tcp_logs
 from meshverdict.mesh.values import Mesh, Port, Service, Workload
 
 PORT: Final = 15006
@@ -127,20 +127,27 @@ class _Chains:
             table = _table(
                 cluster, f"inbound|http|{served.port.number}", served.service.host, served.port.number
             )
-            filters = [self._manager(f"inbound_0.0.0.0_{number}", table, _own_policy(self._mesh, served))]
+            policy = _own_policy(self._mesh, served)
+
+            def filters(*, mutual: bool) -> list[Json]:
+                logs = self._http_logs(served, mutual=mutual)
+                return [self._manager(f"inbound_0.0.0.0_{number}", table, policy, logs)]
         else:
-            filters = [*self._tcp_rules, self._proxy_to(cluster, served)]
+
+            def filters(*, mutual: bool) -> list[Json]:
+                return [*self._tcp_rules, self._proxy_to(cluster, served, mutual=mutual)]
+
         mode = self._mode(number)
         found = []
         for match in self._matches(mode, http=http):
-            chain: Json = {
-                "name": f"0.0.0.0_{number}",
-                "filter_chain_match": {"destination_port": number, **match},
-                "filters": filters,
-            }
             mesh_tls = match["transport_protocol"] == "tls" and (
                 mode == "STRICT" or "application_protocols" in match
             )
+            chain: Json = {
+                "name": f"0.0.0.0_{number}",
+                "filter_chain_match": {"destination_port": number, **match},
+                "filters": filters(mutual=mesh_tls),
+            }
             found.append(chain | ({"transport_socket": self._socket(http=http)} if mesh_tls else {}))
         return found
 
@@ -175,7 +182,9 @@ class _Chains:
 
     def _catch_http(self, transport: str, protocols: tuple[str, ...]) -> Json:
         name = INBOUND_PASSTHROUGH
-        last = self._manager(name, _table(name, "inbound|http|0", "", 0), {})
+        # Not counted: what no Service leads to is a probe or a look at metrics, and no edge of the service graph.
+        logs = access_log(self._mesh.settings.access_log)
+        last = self._manager(name, _table(name, "inbound|http|0", "", 0), {}, logs)
         match = {**_EVERYWHERE, "transport_protocol": transport, "application_protocols": list(protocols)}
         chain: Json = {"name": "virtualInbound-catchall-http", "filter_chain_match": match, "filters": [last]}
         return chain | ({"transport_socket": self._socket(http=True)} if transport == "tls" else {})
@@ -186,16 +195,22 @@ class _Chains:
         chain: Json = {"name": "virtualInbound", "filter_chain_match": match, "filters": filters}
         return chain | ({"transport_socket": self._socket(http=False)} if mutual else {})
 
-    def _proxy_to(self, cluster: str, served: ServedPort) -> Json:
-        return tcp_proxy(
-            cluster, **tcp_limits(_own_policy(self._mesh, served), self._mesh.settings.access_log)
-        )
+    def _http_logs(self, served: ServedPort, *, mutual: bool) -> list[Json]:
+        settings, to = self._mesh.settings, (served.service, served.port.number)
+        counted = metrics.http_server(self._proxy, *to, mutual=mutual) if settings.metrics else ()
+        return [*access_log(settings.access_log), *counted]
 
-    def _manager(self, stat_prefix: str, table: Json, policy: Mapping[str, Any]) -> Json:
+    def _proxy_to(self, cluster: str, served: ServedPort, *, mutual: bool) -> Json:
+        settings, to = self._mesh.settings, (served.service, served.port.number)
+        counted = metrics.tcp_server(self._proxy, *to, mutual=mutual) if settings.metrics else ()
+        logs = tcp_logs([*access_log(settings.access_log), *counted])
+        return tcp_proxy(cluster, **tcp_limits(_own_policy(self._mesh, served)), **logs)
+
+    def _manager(self, stat_prefix: str, table: Json, policy: Mapping[str, Any], logs: list[Json]) -> Json:
         return manager(
             stat_prefix,
             policy,
-            self._mesh.settings.access_log,
+            logs,
             self._http_rules,
             route_config=table,
             server_name="istio-envoy",

@@ -49,7 +49,22 @@ def workload(pod: Manifest, node_labels: Labels) -> Workload | None:
         service_account=spec.get("serviceAccountName") or "default",
         locality=locality(node_labels),
         sidecar=labels.get(TLS_MODE_LABEL) == "istio",
+        owner=_owner(meta),
     )
+
+
+def _owner(meta: Manifest) -> str:
+    """What made a pod; a ReplicaSet stands for its Deployment, as in Istio's metrics."""
+    for reference in meta.get("ownerReferences") or ():
+        if reference.get("controller"):
+            name = str(reference.get("name") or "")
+            made_by = (meta.get("labels") or {}).get("pod-template-hash")
+            return (
+                name.removesuffix(f"-{made_by}")
+                if reference.get("kind") == "ReplicaSet" and made_by
+                else name
+            )
+    return ""
 
 
 def protocol(name: str, app_protocol: str = "") -> Protocol:

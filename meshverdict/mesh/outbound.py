@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from meshverdict.mesh import durations, traffic_policy
+from meshverdict.mesh import durations, metrics, traffic_policy
 from meshverdict.mesh.envoy import (
     ANY_ADDRESS,
     LISTENER,
@@ -29,22 +29,25 @@ PORT: Final = 15001
 
 def listeners(mesh: Mesh, proxy: Workload, folder: str) -> Iterator[Json]:
     """``virtualOutbound`` first, then what it hands connections to by their original destination."""
-    log = mesh.settings.access_log
-    yield _catch_all(log)
+    file = access_log(mesh.settings.access_log)
+    counted = mesh.settings.metrics
+    tcp = [*file, *(metrics.tcp_client(proxy) if counted else ())]
+    http = [*file, *(metrics.http_client(proxy) if counted else ())]
+    yield _catch_all(tcp)
     for number in http_ports(mesh):
-        yield _http(mesh, number, folder)
+        yield _http(number, folder, http, tcp)
     taken: set[str] = set()
     for service in mesh.in_age:
         for port in service.ports:
             if not port.is_http:
-                for found in _tcp(mesh, proxy, service, port):
+                for found in _tcp(mesh, proxy, service, port, tcp):
                     if found["name"] not in taken:  # the oldest Service keeps an address
                         taken.add(found["name"])
                         yield found
 
 
-def tcp_limits(policy: Mapping[str, Any], log: str) -> Json:
-    """What a connection pool says about the life of TCP connections, and their access log."""
+def tcp_limits(policy: Mapping[str, Any]) -> Json:
+    """What a connection pool says about the life of TCP connections."""
     tcp, _ = traffic_policy.pools(policy)
     found: Json = {}
     if "idleTimeout" in tcp:
@@ -53,18 +56,20 @@ def tcp_limits(policy: Mapping[str, Any], log: str) -> Json:
         found["max_downstream_connection_duration"] = durations.envoy(tcp["maxConnectionDuration"])
     if (policy.get("loadBalancer") or {}).get("consistentHash", {}).get("useSourceIp"):
         found["hash_policy"] = [{"source_ip": {}}]
-    if log:
-        found["access_log"] = access_log(log)
     return found
 
 
-def _catch_all(log: str) -> Json:
+def tcp_logs(logs: list[Json]) -> Json:
+    """The fields of a TCP proxy that logs a connection when it is made and when it ends."""
+    return {"access_log": logs, "access_log_options": {"flush_access_log_on_connected": True}} if logs else {}
+
+
+def _catch_all(logs: list[Json]) -> Json:
     to_itself = {
         "name": "virtualOutbound-blackhole",
         "filter_chain_match": {"destination_port": PORT},
         "filters": [tcp_proxy(BLACK_HOLE)],
     }
-    fields: Json = {"access_log": access_log(log)} if log else {}
     return typed(
         LISTENER,
         name="virtualOutbound",
@@ -73,17 +78,15 @@ def _catch_all(log: str) -> Json:
         traffic_direction="OUTBOUND",
         filter_chains=[
             to_itself,
-            {"name": "virtualOutbound-catchall-tcp", "filters": [tcp_proxy(PASSTHROUGH, **fields)]},
+            {"name": "virtualOutbound-catchall-tcp", "filters": [tcp_proxy(PASSTHROUGH, **tcp_logs(logs))]},
         ],
     )
 
 
-def _http(mesh: Mesh, number: int, folder: str) -> Json:
+def _http(number: int, folder: str, http: list[Json], tcp: list[Json]) -> Json:
     """A port on which Services speak HTTP: routed by the Host header; what is no HTTP passes."""
-    log = mesh.settings.access_log
     name = f"0.0.0.0_{number}"
     source = {"route_config_name": str(number), "config_source": file_source(route_file(folder, str(number)))}
-    fields: Json = {"access_log": access_log(log)} if log else {}
     return typed(
         LISTENER,
         name=name,
@@ -102,20 +105,20 @@ def _http(mesh: Mesh, number: int, folder: str) -> Json:
                     "transport_protocol": "raw_buffer",
                     "application_protocols": ["http/1.1", "h2c"],
                 },
-                "filters": [manager(f"outbound_{name}", {}, log, rds=source)],
+                "filters": [manager(f"outbound_{name}", {}, http, rds=source)],
             }
         ],
         default_filter_chain={
             "name": "PassthroughFilterChain",
             "filter_chain_match": {},
-            "filters": [tcp_proxy(PASSTHROUGH, **fields)],
+            "filters": [tcp_proxy(PASSTHROUGH, **tcp_logs(tcp))],
         },
     )
 
 
-def _tcp(mesh: Mesh, proxy: Workload, service: Service, port: Port) -> Iterator[Json]:
+def _tcp(mesh: Mesh, proxy: Workload, service: Service, port: Port, logs: list[Json]) -> Iterator[Json]:
     """A TCP Service: by its own address, or by each pod's where it is headless."""
-    filters = [_proxy(mesh, proxy, service, port)]
+    filters = [_proxy(mesh, proxy, service, port, logs)]
     addresses = [service.cluster_ip] if service.cluster_ip else []
     if service.headless:
         addresses = [e.address for e in service.endpoints if port.name in e.ports and e.workload != proxy.key]
@@ -130,10 +133,9 @@ def _tcp(mesh: Mesh, proxy: Workload, service: Service, port: Port) -> Iterator[
         )
 
 
-def _proxy(mesh: Mesh, proxy: Workload, service: Service, port: Port) -> Json:
-    limits = tcp_limits(
-        destination_policy(mesh, proxy.namespace, service.host).policy(port), mesh.settings.access_log
-    )
+def _proxy(mesh: Mesh, proxy: Workload, service: Service, port: Port, logs: list[Json]) -> Json:
+    limits = tcp_limits(destination_policy(mesh, proxy.namespace, service.host).policy(port))
+    limits |= tcp_logs(logs)
     rule = virtual_service(mesh, proxy, service.host)
     routed = tcp_destinations(mesh, proxy, rule, port.number) if rule is not None else []
     if rule is None or not routed:

@@ -48,6 +48,7 @@ class Workload:
         service_account: Its ServiceAccount: the last part of its identity.
         locality: Where its node is.
         sidecar: Whether an Envoy stands before it.
+        owner: Name of what made it; empty for a pod by itself.
     """
 
     namespace: str
@@ -57,11 +58,17 @@ class Workload:
     service_account: str = "default"
     locality: Locality = Locality()
     sidecar: bool = True
+    owner: str = ""
 
     @property
     def key(self) -> str:
         """``namespace/name``."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def workload_name(self) -> str:
+        """What Istio's metrics call it: the Deployment, DaemonSet, StatefulSet or Job that made it, or its own name."""
+        return self.owner or self.name
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,7 @@ class Settings:
             (``fs.inotify.max_user_instances``, often 128 for all of a user's processes) for each file that it reads,
             and aborts when there is none left; this needs far fewer, but each change of endpoints makes the cluster
             anew, and so forgets its ejections and connections.
+        metrics: Count requests and connections as Istio's sidecars do.
     """
 
     retries: RetryVariant = "today"
@@ -201,6 +209,7 @@ class Settings:
     trust_domain: str = DOMAIN
     access_log: str = ""
     inline_endpoints: bool = False
+    metrics: bool = True
 
 
 @dataclass(frozen=True)
