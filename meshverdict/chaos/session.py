@@ -16,7 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.chaos import delay_line, files, flows, guard, prober, progress, telemetry, usage, versions
+from meshverdict.chaos import (
+    delay_line,
+    edges,
+    files,
+    flows,
+    guard,
+    prober,
+    progress,
+    telemetry,
+    usage,
+    versions,
+)
 from meshverdict.chaos.experiment_file import activities
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
@@ -165,6 +176,7 @@ class Session:
                 telemetry.sampling(self.access, self.namespaces, self.folder / telemetry.FILE)
             )
             self.usage = enter(usage.sampling(self.access, self.namespaces, self.folder / telemetry.FILE))
+            enter(edges.recording(self.access, self.namespaces, self.folder / telemetry.FILE))
         apart = float((self.lab.settings if self.lab else {}).get("zone_delay_ms") or 0)
         if apart:
             self.delay_log = enter(delay_line.recording(self.access, self.folder / telemetry.FILE, apart))

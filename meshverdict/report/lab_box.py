@@ -46,7 +46,7 @@ def lab_box(contents: RunContents) -> tuple[str, ...]:
         lines.append("Network policies were accepted and not enforced in this run, as under flannel.")
     if settings.get("sidecars"):
         lines.append(
-            "The mesh is real Envoy without istiod, istio-agent and Istio's telemetry filters: sidecar tax"
+            "The mesh is real Envoy without istiod, istio-agent and Istio's own filters: sidecar tax"
             " and memory are this lab's, not Istio's; sidecar mode only."
         )
     if settings.get("zone_delay_ms"):

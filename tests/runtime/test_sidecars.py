@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from meshverdict.analysis.edges import parse_edges, totals
+from meshverdict.chaos.cluster import KubeAccess
+from meshverdict.chaos.edges import recording
 from meshverdict.runtime.envoy_binary import find_envoy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,6 +271,31 @@ def test_killed_envoy_is_started_again(lab):
     assert now["status"]["initContainerStatuses"][0]["restartCount"] == 1
     assert ready(now)
     lab.until("/count/get", 200)  # once the clients' sidecars know it too
+
+
+def test_every_request_is_told_by_edge(lab, tmp_path):
+    """What the sidecars count, read through the API server: each request on each edge once, who answered, and how."""
+    access = KubeAccess.open(Path(lab.info["kubeconfig"]), kind="embedded")
+    path = tmp_path / "telemetry.jsonl"
+    with recording(access, access.lab_namespaces(), path):
+        time.sleep(1.1)
+        for _ in range(20):
+            assert (lab.get("/count/get"), lab.get("/redis/GET/time")) == (200, 200)
+        time.sleep(0.5)  # the sidecars count a request when its last byte is gone
+    samples = parse_edges(json.loads(line) for line in path.read_text().splitlines())
+    found = {(t.source, t.destination): t for t in totals(samples, 0, time.time())}
+    app = found["b-apacherr/apacherr", "c-app-count/pythonapp"]
+    assert (app.requests, app.attempts, app.answers, app.mtls) == (20, 20, {"200 -": 20}, True)
+    assert app.latency.n == 20
+    assert app.size > 20 * 100
+    webdis = found["b-apacherr/apacherr", "d-redis/redis"]
+    assert (webdis.port, webdis.requests) == (7379, 20)
+    # Traefik calls pods by their addresses, past its sidecar's routes: the other end tells.
+    apache = found["a-ingress-traefik/traefik-ingress-controller", "b-apacherr/apacherr"]
+    assert (apache.requests, apache.mtls, apache.latency.n) == (40, False, 40)
+    redis = found["c-app-count/pythonapp", "d-redis/redis"]
+    assert (redis.protocol, redis.port, redis.mtls) == ("tcp", 6379, True)
+    assert found["outside", "a-ingress-traefik/traefik-ingress-controller"].requests >= 40
 
 
 def _is_sidecar_of(pid: int, pod: str) -> bool:

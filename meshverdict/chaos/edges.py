@@ -1,0 +1,171 @@
+"""Read what the sidecars count, once a second, and write it down by edge: who called whom, how often, how well.
+
+The way is Istio's own: port 15090 of each pod with a sidecar, through the API server's pod proxy. So it works on a real
+Istio as on the embedded lab.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from meshverdict.analysis.edge_lines import Place, Report, edge_lines
+from meshverdict.analysis.flows import workload
+from meshverdict.analysis.sidecar_metrics import EMPTY, FILTER, Reading, read, since
+from meshverdict.model.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from meshverdict.chaos.cluster import KubeAccess
+
+PORT: Final = 15090
+SIDECAR: Final = "istio-proxy"
+_TIMEOUT_S: Final = 2.0
+_AT_ONCE: Final = 4
+_PODS_EVERY: Final = 5
+_ZONE: Final = "topology.kubernetes.io/zone"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of the cluster: how to reach it, and where it is.
+
+    Attributes:
+        path: Of its metrics, at the API server; empty for one without a sidecar.
+    """
+
+    uid: str
+    namespace: str
+    address: str
+    place: Place
+    path: str
+
+
+def pods_of(pods: Iterable[Mapping[str, Any]], zones: Mapping[str, str]) -> list[Pod]:
+    """The running pods.
+
+    Args:
+        pods: Manifests.
+        zones: Zone by node.
+    """
+    found = []
+    for pod in pods:
+        meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
+        if status.get("phase") != "Running" or not status.get("podIP") or spec.get("hostNetwork"):
+            continue
+        containers = (*(spec.get("initContainers") or ()), *spec["containers"])
+        sidecar = any(c["name"] == SIDECAR for c in containers)
+        space, name = meta["namespace"], meta["name"]
+        path = f"/api/v1/namespaces/{space}/pods/{name}:{PORT}/proxy/stats/prometheus"
+        place = Place(f"{space}/{workload(name)}", zones.get(spec.get("nodeName") or ""), sidecar)
+        found.append(Pod(meta["uid"], space, status["podIP"], place, path if sidecar else ""))
+    return found
+
+
+class EdgeLog:
+    """What the sidecars counted during one run, written to a file.
+
+    Attributes:
+        failure: Why no more is written, if the file could not be.
+    """
+
+    def __init__(self, access: KubeAccess, namespaces: Iterable[str], path: Path) -> None:
+        self._access = access
+        self._namespaces = frozenset(namespaces)
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edges", daemon=True)
+        self._zones: dict[str, str] = {}
+        self._pods: list[Pod] = []
+        # By pod: what was read last. A pod that is not here yet has counted from before the run, or is new.
+        self._before: dict[str, Reading] = {}
+        self._first = True
+        self.lines = 0
+        self.missed = 0
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read once more, and stop."""
+        self._stop.set()
+        self._thread.join(timeout=3 * _TIMEOUT_S)
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sidecar") as pool:
+            second = 0
+            while not self._stop.is_set():
+                if second % _PODS_EVERY == 0:
+                    self._find_pods()
+                self._round(pool)
+                second += 1
+                self._stop.wait(1.0 - time.time() % 1.0)
+            self._find_pods()
+            self._round(pool)
+
+    def _find_pods(self) -> None:
+        core, read_json = self._access.core, self._access.json
+        try:
+            nodes = read_json(core.list_node)["items"]
+            pods = read_json(core.list_pod_for_all_namespaces)["items"]
+        except (ApiException, HTTPError, OSError):
+            return
+        self._zones = {
+            n["metadata"]["name"]: (n["metadata"].get("labels") or {}).get(_ZONE, "") for n in nodes
+        }
+        self._pods = pods_of(pods, {name: zone for name, zone in self._zones.items() if zone})
+
+    def _round(self, pool: ThreadPoolExecutor) -> None:
+        mine = [pod for pod in self._pods if pod.path and pod.namespace in self._namespaces]
+        now = time.time()
+        reports = []
+        for pod, reading in zip(mine, pool.map(self._read, mine), strict=True):
+            if reading is None:
+                self.missed += 1
+                continue
+            # What was counted before the run began is not the run's; a pod that came later has counted in it.
+            before = self._before.get(pod.uid, reading if self._first else EMPTY)
+            self._before[pod.uid] = reading
+            reports.append(Report(pod.place, since(before, reading), reading))
+        self._first = self._first and not reports
+        self._write(edge_lines(reports, {pod.address: pod.place for pod in self._pods}, now))
+
+    def _read(self, pod: Pod) -> Reading | None:
+        try:
+            return read(self._access.page(pod.path, {"filter": FILTER}, timeout_s=_TIMEOUT_S))
+        except (LabError, HTTPError, OSError):
+            return None
+
+    def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        if self.failure is not None or not lines:
+            return
+        try:
+            with self._path.open("a") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+        except OSError as error:
+            self.failure = f"{self._path}: {error.strerror}"
+            return
+        self.lines += len(lines)
+
+
+@contextmanager
+def recording(access: KubeAccess, namespaces: Iterable[str], path: Path) -> Iterator[EdgeLog]:
+    """What the sidecars count, for as long as the block lasts."""
+    log = EdgeLog(access, namespaces, path)
+    log.start()
+    try:
+        yield log
+    finally:
+        log.stop()
