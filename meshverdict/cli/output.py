@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 
 def answer(value: Any, *, as_json: bool, text: str) -> None:
     """Print *value* as JSON, or *text*."""
-    print(json.dumps(value, indent=2) if as_json else text)
+    _say(json.dumps(value, indent=2) if as_json else text, sys.stdout)
 
 
 def progress(text: str) -> None:
     """One line of progress; never mixed into an answer."""
-    print(text, file=sys.stderr, flush=True)
+    _say(text, sys.stderr)
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print; a reader who has gone, as with `| head -1`, does not undo what is being done."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - os.devnull is a name, not a file
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def complain(error: Exception, *, as_json: bool, exit_code: int) -> None:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from meshverdict.runtime.keeper import WorldHandle
     from meshverdict.runtime.relay import RelayClient
 
-INGRESS_TIMEOUT_S = 10.0
+INGRESS_TIMEOUT_S = 10.0  # How long a lab whose state folder was deleted may go on.
+REACHABLE_EVERY_S = 2.0
+
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +80,7 @@ class _Supervisor:
         return ended.result()
 
     def _watch(self, ended: asyncio.Future[int]) -> None:
-        """End on SIGTERM in good order."""
+        """End on SIGTERM in good order, and when nobody could tell the lab to end any more."""
 
         def end(status: int) -> None:
             if not ended.done():
@@ -96,6 +98,23 @@ class _Supervisor:
             end(EXIT_INVALID)
 
         loop.add_reader(relay_process, relay_ended)
+        lock = self.plan.state.lock_file
+        ours = lock.stat().st_ino
+
+        def reachable() -> None:
+            try:
+                still = lock.stat().st_ino == ours
+            except FileNotFoundError:
+                still = False
+            if still:
+                loop.call_later(REACHABLE_EVERY_S, reachable)
+                return
+            log.error(
+                "the state folder %s was removed: no command finds this lab any more, so it ends", lock.parent
+            )
+            end(EXIT_INVALID)
+
+        reachable()
 
     async def _start(self, ended: asyncio.Future[int]) -> None:
         """Bring everything up, and tell when it is Ready."""

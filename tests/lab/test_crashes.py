@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,3 +88,12 @@ def test_an_interrupted_up_leaves_nothing(command):
     asked.wait(timeout=30)
     command.run("down")
     assert wait_nothing_left(processes, before) == []
+
+
+def test_a_lab_whose_state_folder_was_deleted_ends(command):
+    """No command could find it any more; it takes itself away, and the next one comes up."""
+    before = Footprint.now()
+    processes = tree(command.up()["pid"])
+    shutil.rmtree(command.state / "meshverdict/default")
+    assert wait_nothing_left(processes, before) == []
+    command.up()
