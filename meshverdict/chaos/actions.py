@@ -9,7 +9,7 @@ from typing import Any
 
 from meshverdict.chaos.manifests import Objects, named, read_manifests
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
-from meshverdict.chaos.sidecars import label_injection, restart_workloads
+from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
 from meshverdict.model.errors import LabError, UsageError
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "label_injection",
     "mark_phase",
     "restart_workloads",
+    "set_pod_metadata",
     "start_load",
     "stop_load",
     "wait_for_pods_ready",

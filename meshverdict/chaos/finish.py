@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from chaostoolkit import encoder  # type: ignore[import-untyped]
@@ -61,6 +62,7 @@ def describe(session: Session) -> dict[str, Any]:
             "remove_to_allowed_ms": run_json.elapsed_ms(moments, "removed", "restored"),
             "connections": [s.measure(timeline.applied, timeline.removed) for s in seen],
             "endpoints": session.pictures,
+            "tries": [asdict(tried) for tried in session.tries],
             "flow_log": bool(session.flow_log and session.flow_log.pods),
         },
         "validity": {"valid": not problems, "reasons": problems},

@@ -14,6 +14,7 @@ from typing import Any
 from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.windows import Window as NamedWindow
 from meshverdict.chaos import cases, connections, record, run_json
+from meshverdict.chaos.intruders import tries_as_expected, try_to_reach
 from meshverdict.chaos.price import cpu_per_request
 from meshverdict.chaos.session import Session, current
 from meshverdict.chaos.sidecars import sidecars_as_expected
@@ -35,6 +36,8 @@ __all__ = [
     "sidecars_as_expected",
     "treatment_gone",
     "treatment_in_effect",
+    "tries_as_expected",
+    "try_to_reach",
     "versions_as_expected",
 ]
 AS_EXPECTED = "as expected: "

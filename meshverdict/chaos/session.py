@@ -22,6 +22,7 @@ from meshverdict.chaos import (
     files,
     flows,
     guard,
+    intruder_pods,
     prober,
     progress,
     telemetry,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from meshverdict.chaos.files import Source
     from meshverdict.chaos.flows import FlowLog
     from meshverdict.chaos.guard import Made
+    from meshverdict.chaos.intruders import Try
     from meshverdict.chaos.lab import Lab
     from meshverdict.chaos.options import Options
     from meshverdict.chaos.prober import Probers
@@ -67,6 +69,7 @@ class Session:
         pictures: The table of endpoints, by the time at which it was taken.
         programs: The versions of the lab's programs.
         problems: Why the run is not valid, as far as we know, in words.
+        tries: What intruders tried, and what came of it.
     """
 
     options: Options
@@ -92,6 +95,7 @@ class Session:
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     programs: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    tries: list[Try] = field(default_factory=list)
     measuring: ExitStack = field(default_factory=ExitStack)
     standing: ExitStack = field(default_factory=ExitStack)
 
@@ -121,8 +125,7 @@ class Session:
             p
             for p in found
             if p["metadata"]["namespace"] in self.namespaces
-            and p["metadata"]["name"] != prober.NAME
-            and "meshverdict.io/load" not in (p["metadata"].get("labels") or {})
+            and not {prober.LABEL, "meshverdict.io/load"} & set(p["metadata"].get("labels") or {})
         ]
 
     def picture(self, when: str) -> None:
@@ -138,6 +141,8 @@ class Session:
                 log.warning("Removed %s, which an earlier run left behind", item)
         for namespace in prober.remove(self.access, self.namespaces):
             log.warning("Removed a prober in %s, which an earlier run left behind", namespace)
+        for pod in intruder_pods.remove(self.access, self.namespaces):
+            log.warning("Removed pod %s, which an earlier run left behind", pod)
 
     def check(self, made: list[Made], configuration: Mapping[str, Any], secrets: Mapping[str, Any]) -> None:
         """Refuse what would act outside the lab, or do nothing.

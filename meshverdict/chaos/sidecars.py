@@ -61,12 +61,42 @@ def restart_workloads(namespaces: list[str] | str, timeout: float = 60.0) -> lis
     for namespace, kind, name in _workloads(access, apps, names):
         access.json(getattr(apps, f"patch_namespaced_{kind}"), name, namespace, patch)
         restarted.append(f"{namespace}/{name}")
+    _await_rollout(access, apps, names, timeout)
+    return restarted
+
+
+def _await_rollout(access: KubeAccess, apps: Any, namespaces: Sequence[str], timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    while waiting := _unfinished(access, apps, names):
+    while waiting := _unfinished(access, apps, namespaces):
         if time.monotonic() > deadline:
             raise LabError(f"after {timeout:g} s not restarted: {', '.join(waiting)}")
         time.sleep(_POLL_S)
-    return restarted
+
+
+def set_pod_metadata(
+    workload: str,
+    labels: dict[str, str | None] | None = None,
+    annotations: dict[str, str | None] | None = None,
+    timeout: float = 60.0,
+) -> str:
+    """Change labels and annotations of a Deployment's pods, which are made anew, and wait until the new ones serve.
+
+    Args:
+        workload: The Deployment, as ``namespace/name``.
+        labels: Of its pods; null takes one away.
+        annotations: Of its pods, such as Istio's about traffic; null takes one away.
+        timeout: Seconds until the new pods are Ready and the old ones gone.
+    """
+    namespace, _, name = workload.partition("/")
+    (namespace,) = _in_lab(namespace)
+    access = current().access
+    apps = AppsV1Api(access.api)
+    metadata = {"labels": labels or {}, "annotations": annotations or {}}
+    access.json(
+        apps.patch_namespaced_deployment, name, namespace, {"spec": {"template": {"metadata": metadata}}}
+    )
+    _await_rollout(access, apps, [namespace], timeout)
+    return workload
 
 
 def _workloads(access: KubeAccess, apps: Any, namespaces: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -110,22 +140,34 @@ def rolled_out(workload: Mapping[str, Any]) -> bool:
     return all(count == wanted for count in counts)
 
 
-def sidecars_as_expected(namespaces: list[str] | str, timeout: float = 5.0, *, required: bool = False) -> str:
-    """Whether every pod of these namespaces has a sidecar, under the treatment, and none without; phase-aware.
+def sidecars_as_expected(
+    namespaces: list[str] | str,
+    timeout: float = 5.0,
+    treated: str = "all",
+    untreated: str = "none",
+    *,
+    required: bool = False,
+) -> str:
+    """Whether all pods of these namespaces have a sidecar, or none; phase-aware.
 
     Args:
         namespaces: Of the lab.
         timeout: Seconds to wait until it is so.
+        treated: What must be found under the treatment: "all" or "none".
+        untreated: What must be found without it.
         required: Fail instead of answering "NOT as expected", for rollbacks.
     """
+    for value in (treated, untreated):
+        if value not in {"all", "none"}:
+            raise UsageError(f"sidecars_as_expected: {value!r}: one of all, none")
     names = _in_lab(namespaces)
     session = current()
-    treated = session.timeline.treated
+    expected = treated if session.timeline.treated else untreated
     deadline = time.monotonic() + timeout
     while True:
         pods = [p for p in session.pods() if p["metadata"]["namespace"] in names]
         having = [p for p in pods if has_sidecar(p)]
-        right = bool(pods) and len(having) == (len(pods) if treated else 0)
+        right = bool(pods) and len(having) == (len(pods) if expected == "all" else 0)
         sentence = f"{len(having)} of {len(pods)} pods have a sidecar"
         if right:
             return AS_EXPECTED + sentence
@@ -134,7 +176,7 @@ def sidecars_as_expected(namespaces: list[str] | str, timeout: float = 5.0, *, r
         time.sleep(_POLL_S)
     if required:
         raise LabError(
-            f"after {timeout:g} s {sentence}; take them away with `kubectl label namespace NAME {LABEL}-` and"
+            f"after {timeout:g} s {sentence}, and {expected} must; see the namespaces' label {LABEL}, then"
             " `kubectl rollout restart`, or start the lab anew"
         )
     return NOT_EXPECTED + sentence

@@ -126,6 +126,8 @@ def _declaration(subject: Subject, place: Place, extension: Any) -> None:
         say("margin", "write a share, such as 0.05 for 5 %")
     if shows is not None and shows not in steps:
         say("in_effect", f"{nearest(shows, steps)}activities of the method are: {listed(steps)}")
+    if not isinstance(extension.get("paired", True), bool):
+        say("paired", "write true or false")
     findings = extension.get("finding")
     named = [findings] if isinstance(findings, str) else findings
     if findings is not None and (not isinstance(named, list) or not set(map(str, named)) <= set(steps)):
