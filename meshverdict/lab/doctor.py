@@ -87,6 +87,18 @@ def missing_packages(findings: Iterable[Finding]) -> list[str]:
     return sorted({f.package for f in findings if f.package and not f.ok})
 
 
+def install_command(findings: Iterable[Finding]) -> list[str]:
+    """What to type for the packages that are missing, by line; empty when none is."""
+    packages = missing_packages(findings)
+    if not packages:
+        return []
+    return [
+        "On Debian and Ubuntu:",
+        f"  apt-get install {' '.join(packages)}",
+        "or `make setup`, which also works without root.",
+    ]
+
+
 def report(findings: Sequence[Finding]) -> str:
     """The findings for a person, with what to type at the end."""
     width = max(len(f.what) for f in findings)
@@ -94,15 +106,9 @@ def report(findings: Sequence[Finding]) -> str:
         f"{'ok ' if f.ok else '-- '} {f.what.ljust(width)}   {f.detail}{'' if f.ok else '; ' + f.remedy}"
         for f in findings
     ]
-    packages = missing_packages(findings)
-    if packages:
-        lines += [
-            "",
-            "On Debian and Ubuntu:",
-            f"  apt-get install {' '.join(packages)}",
-            "or `make setup`, which also works without root.",
-        ]
+    command = install_command(findings)
     lines += [
+        *(("", *command) if command else ()),
         "",
         "An embedded lab can run here."
         if all(f.ok or not f.needed for f in findings)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import IO, Any
 
-from meshverdict.lab.doctor import examine, obstacles
+from meshverdict.lab.doctor import examine, install_command, obstacles
 from meshverdict.lab.manifests import load
 from meshverdict.lab.options import UpOptions
 from meshverdict.lab.state import LabInfo, StateFolder
@@ -104,11 +104,11 @@ def _differences(there: LabSettings, asked: LabSettings) -> str:
 
 
 def _refuse_unfit(settings: LabSettings) -> None:
-    found = obstacles(examine(), settings)
+    findings = examine()
+    found = obstacles(findings, settings)
     if found:
-        raise LabError(
-            "this machine cannot run the embedded lab yet:\n" + "\n".join(f"  - {o}" for o in found)
-        )
+        lines = [*(f"  - {o}" for o in found), *install_command(findings)]
+        raise LabError("this machine cannot run the embedded lab yet:\n" + "\n".join(lines))
 
 
 def _start_keeper(options: UpOptions, state: StateFolder) -> subprocess.Popen[str]:

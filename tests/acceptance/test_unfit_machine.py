@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,30 @@ import pytest
 BIN = Path(sys.executable).parent
 # The limit belongs to the user namespace in which it is set, so the machine itself is left as it is.
 WITHOUT = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+# Hides a program in a mount namespace of its own: the machine keeps it.
+HIDDEN = 'mount --bind /dev/null "$0" && exec "$@"'
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "doctor"])
+def test_missing_debian_package(person, command):
+    """Exit 3, the program and its package by name, the command that brings it, and no lab is left."""
+    redis = shutil.which("redis-server", path="/usr/local/bin:/usr/bin")
+    if os.geteuid() != 0 or redis is None:
+        pytest.skip("needs root, and a Redis of the machine's to hide")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", HIDDEN, redis, BIN / "meshverdict", command, "--name", "unfit"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(person.home), "XDG_STATE_HOME": str(person.home / "state")},
+        cwd=person.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 3, said
+    assert "redis-server" in said
+    assert "apt-get install" in said
+    assert not (person.home / "state" / "meshverdict" / "unfit" / "lab.json").exists()
 
 
 @pytest.mark.parametrize("command", ["up", "demo", "doctor"])
