@@ -80,7 +80,7 @@ def _version(session: Session) -> str | None:
 def _problems(session: Session) -> list[str]:
     """What spoils the run, beyond what the records themselves show."""
     found: list[str] = []
-    recorders = (session.flow_log, session.samples, session.usage, session.delay_log)
+    recorders = (session.flow_log, session.samples, session.usage, session.delay_log, session.traffic)
     found += [f"{r.failure}: the record is not complete" for r in recorders if r is not None and r.failure]
     phases = session.timeline.as_json()
     if session.delay_log is not None and phases:

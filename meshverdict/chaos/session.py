@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.chaos import (
-    delay_line,
     edges,
     files,
     flows,
@@ -29,9 +28,11 @@ from meshverdict.chaos import (
     usage,
     versions,
 )
+from meshverdict.chaos.delay_line import DelayLog
 from meshverdict.chaos.experiment_file import activities
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
+from meshverdict.chaos.system_log import SystemLog
 from meshverdict.chaos.timeline import BASELINE, Timeline
 from meshverdict.load.driver import LoadHandle, start_load
 from meshverdict.load.spec import LoadSpec
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshverdict.chaos.cluster import KubeAccess
-    from meshverdict.chaos.delay_line import DelayLog
     from meshverdict.chaos.experiment_file import Treatment
     from meshverdict.chaos.files import Source
     from meshverdict.chaos.flows import FlowLog
@@ -90,6 +90,7 @@ class Session:
     samples: Telemetry | None = None
     usage: Usage | None = None
     delay_log: DelayLog | None = None
+    traffic: SystemLog | None = None
     load: LoadHandle | None = None
     load_summary: LoadSummary | None = None
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -182,9 +183,7 @@ class Session:
             )
             self.usage = enter(usage.sampling(self.access, self.namespaces, self.folder / telemetry.FILE))
             enter(edges.recording(self.access, self.namespaces, self.folder / telemetry.FILE))
-        apart = float((self.lab.settings if self.lab else {}).get("zone_delay_ms") or 0)
-        if apart:
-            self.delay_log = enter(delay_line.recording(self.access, self.folder / telemetry.FILE, apart))
+        self._measure_zones()
         if self.options.connections:
             self.probers = enter(prober.probing(self.access, self.options.connections))
         if self.options.progress:
@@ -196,6 +195,17 @@ class Session:
         self.timeline.enter(BASELINE)
         if self.options.load is not None:
             self.hold(self.options.baseline_s)
+
+    def _measure_zones(self) -> None:
+        """What the embedded lab tells of its zones, if it has several."""
+        settings, path = self.lab.settings if self.lab else {}, self.folder / telemetry.FILE
+        if settings.get("zone_delay_ms"):
+            delayed = DelayLog(self.access, path, float(settings["zone_delay_ms"]))
+            self.measuring.enter_context(delayed)
+            self.delay_log = delayed
+        if int(settings.get("zones") or 1) > 1:
+            counted = SystemLog(self.access, "traffic", "traffic", "traffic", path)
+            self.traffic = self.measuring.enter_context(counted)
 
     def _phase_name(self) -> str:
         phase = self.timeline.phase

@@ -179,7 +179,8 @@ def _tcp_ports(pod: Mapping[str, Any]) -> list[int]:
 
 def _is_builtin(pod: Mapping[str, Any]) -> bool:
     """Parts of the supervisor have an address and no process to run anything in."""
-    return any(c["image"] in ("meshverdict/dns", "meshverdict/flows") for c in pod["spec"]["containers"])
+    own = ("meshverdict/dns", "meshverdict/flows", "meshverdict/delay-line", "meshverdict/traffic")
+    return any(c["image"] in own for c in pod["spec"]["containers"])
 
 
 def _key(pod: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from meshverdict.runtime import linux
 
 _SEND_BUFFER: Final = 4 << 20
 _SO_SNDBUFFORCE: Final = 32
+_OUTPUT_JSON: Final = 1 << 4
 
 
 class NftError(Exception):
@@ -71,12 +72,13 @@ class Nftables:
     Args:
         network: File descriptor of the namespace.
         prefix: Folder with unpacked Debian packages, or empty.
+        as_json: What nft prints is JSON.
 
     Raises:
         LabError: The library is not here.
     """
 
-    def __init__(self, network: int, prefix: str = "") -> None:
+    def __init__(self, network: int, prefix: str = "", *, as_json: bool = False) -> None:
         self._library = _library(prefix)
         before = _descriptors()
         with linux.in_network(network):
@@ -85,6 +87,8 @@ class Nftables:
                 _enlarge(descriptor)
         self._library.nft_ctx_buffer_error(self._context)
         self._library.nft_ctx_buffer_output(self._context)
+        if as_json:
+            self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON)
 
     def run(self, text: str) -> str:
         """Run commands as one transaction; returns what nft prints.

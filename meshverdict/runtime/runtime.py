@@ -31,6 +31,7 @@ from meshverdict.runtime.pod_backend import KubeletBackend
 from meshverdict.runtime.rootfs import host_view
 from meshverdict.runtime.spawn_client import SpawnClient
 from meshverdict.runtime.topology import WORLD_ADDRESS, Node, link_requests, node_request, nodes
+from meshverdict.runtime.traffic import TrafficCounters, TrafficLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 DNS_IMAGE: Final = "meshverdict/dns"
 FLOWS_IMAGE: Final = "meshverdict/flows"
 DELAY_IMAGE: Final = "meshverdict/delay-line"
+TRAFFIC_IMAGE: Final = "meshverdict/traffic"
 SYSTEM_NAMESPACE: Final = "meshverdict-system"
 PUBLISH_ANNOTATION: Final = "meshverdict.io/publish"
 
@@ -135,7 +137,8 @@ class Runtime:
             logs=options.logs,
             enforced=firewall.enforced,
             token=options.token,
-            builtins=_builtins(objects, networks, firewall, flows, delay_line),
+            builtins=_builtins(objects, networks, firewall, flows, delay_line)
+            | _traffic(objects, lab_nodes, networks, str(machine.prefix or "")),
             want_fifo=keeper.want_fifo,
             capacity=capacity(),
             sidecars=mesh,
@@ -208,9 +211,26 @@ def _builtins(
     return {DNS_IMAGE: dns, FLOWS_IMAGE: flow_log, DELAY_IMAGE: delays}
 
 
+def _traffic(
+    objects: KubeletObjects, lab_nodes: Sequence[Node], networks: dict[str, int], prefix: str
+) -> dict[str, Any]:
+    """The traffic log; nothing is counted in a lab of one zone, whose traffic crosses nothing."""
+    counters = TrafficCounters(lab_nodes, networks, prefix) if len(lab_nodes) > 1 else None
+    zones = {node.name: node.zone for node in lab_nodes}
+
+    async def traffic(_pod: Manifest, _network: int, log: LogFile) -> Builtin:
+        if counters is None:
+            raise LabError(f"image {TRAFFIC_IMAGE}: this lab has one zone, so no traffic is counted")
+        return TrafficLog(counters, objects.store, zones, log)
+
+    return {TRAFFIC_IMAGE: traffic}
+
+
 def system_manifests(lab_nodes: Sequence[Node], *, delayed: bool = False) -> list[Manifest]:
     """The pods and Services of the lab itself, to be created once its namespaces are there."""
     own = [dns_service(), dns_pod(lab_nodes[0]), *(flows_pod(node) for node in lab_nodes)]
+    if len(lab_nodes) > 1:
+        own.append(traffic_pod(lab_nodes[0]))
     return [*own, delay_pod(lab_nodes[0])] if delayed else own
 
 
@@ -241,6 +261,11 @@ def flows_pod(node: Node) -> Manifest:
 def delay_pod(node: Node) -> Manifest:
     """The pod whose log is what the delay line says of itself."""
     return _pod("delay-line", SYSTEM_NAMESPACE, {"k8s-app": "delay-line"}, node, DELAY_IMAGE)
+
+
+def traffic_pod(node: Node) -> Manifest:
+    """The pod whose log is who sent how much to whom."""
+    return _pod("traffic", SYSTEM_NAMESPACE, {"k8s-app": "traffic"}, node, TRAFFIC_IMAGE)
 
 
 def _pod(name: str, namespace: str, labels: dict[str, str], node: Node, image: str) -> Manifest:

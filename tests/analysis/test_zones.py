@@ -1,0 +1,87 @@
+"""Shares by packets, the formula, and what cannot be told."""
+
+import pytest
+
+from meshverdict.analysis.windows import Window
+from meshverdict.analysis.zones import (
+    cost_per_month,
+    edges,
+    load_of_pods,
+    parse_traffic,
+    round_trips,
+    saved_ms,
+    share,
+)
+
+
+def line(t, *pairs):
+    return {
+        "t": t,
+        "traffic": [
+            {"from": a, "to": b, "from_zone": az, "to_zone": bz, "packets": n, "bytes": 100 * n}
+            for a, az, b, bz, n in pairs
+        ],
+    }
+
+
+LINES = (
+    line(10.5, ("pippo/1", "a", "paperino/0", "a", 1000)),  # half of this second is before the window
+    line(11.5, ("pippo/1", "a", "paperino/0", "a", 30), ("paperino/0", "a", "pippo/1", "a", 20)),
+    line(12.5, ("pippo/2", "b", "paperino/0", "a", 6), ("paperino/0", "a", "pippo/2", "b", 4)),
+    line(12.5, ("paperino/0", "a", "paperino/5", "b", 500), ("10.0.0.9", None, "paperino/0", "a", 7)),
+    {"t": 13.0, "machine": {"busy": 0.5}},
+)
+
+
+def test_share_counts_both_directions_of_one_conversation():
+    """Replication between caches, strangers and seconds that the window cuts are not part of it."""
+    found = share(parse_traffic(LINES), "pippo/", "paperino/", 10, 20)
+    assert (found.local_packets, found.cross_packets) == (50, 10)
+    assert found.cross_bytes == 1000
+    assert found.local == pytest.approx(50 / 60)
+    assert found.crossing == pytest.approx(10 / 60)
+
+
+def test_share_of_silence_is_unknown():
+    """Neither 0 nor 1."""
+    found = share(parse_traffic(LINES), "nobody/", "paperino/", 0, 20)
+    assert found.local is None
+    assert found.crossing is None
+
+
+def test_map_is_per_second_of_the_windows():
+    """By namespace and zone, what is no pod left out."""
+    found = edges(parse_traffic(LINES), [Window("w", "before", 10, 20)])
+    assert {(e.source, e.from_zone, e.destination, e.to_zone): e.packets for e in found} == {
+        ("paperino", "a", "paperino", "b"): 50.0,
+        ("paperino", "a", "pippo", "a"): 2.0,
+        ("paperino", "a", "pippo", "b"): 0.4,
+        ("pippo", "a", "paperino", "a"): 3.0,
+        ("pippo", "b", "paperino", "a"): 0.6,
+    }
+
+
+def test_load_is_told_for_each_called_pod():
+    """What the callers sent to it."""
+    assert load_of_pods(parse_traffic(LINES), "pippo/", "paperino/", 10, 20) == {"paperino/0": 36}
+
+
+@pytest.mark.parametrize(
+    ("connection", "mtls", "turns"),
+    [("pooled", False, 1), ("pooled", True, 1), ("fresh", False, 6), ("fresh", True, 7)],
+)
+def test_formula(connection, mtls, turns):
+    """TLS between sidecars adds a round trip to new connections alone."""
+    assert round_trips(connection, mtls=mtls) == turns
+    assert saved_ms(turns, 0.5, 0.0, 2.0) == turns
+
+
+def test_money():
+    """1 MB a second for 730 hours is 2,628 GB."""
+    assert cost_per_month(1e6, 0.01) == pytest.approx(26.28)
+
+
+@pytest.mark.parametrize("broken", [{"t": "x", "traffic": []}, {"t": 1, "traffic": [3, {"from": 1}]}, {}])
+def test_broken_lines_are_left_out(broken):
+    """A record that was cut, or written by others, is no reason to fail."""
+    assert parse_traffic([broken]) == ()
