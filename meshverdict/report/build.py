@@ -23,6 +23,7 @@ from meshverdict.report.document import (
     UsageRow,
     WindowHead,
 )
+from meshverdict.report.graph_facts import graphs
 from meshverdict.report.journal_words import shorten
 from meshverdict.report.judge import answered, judge, windows_of
 from meshverdict.report.lab_box import lab_box
@@ -30,7 +31,6 @@ from meshverdict.report.network_facts import (
     connection_rows,
     endpoint_rows,
     flow_table,
-    graphs,
     of_the_application,
 )
 
@@ -72,7 +72,7 @@ def build(contents: RunContents) -> Report:
         enforcement_source=times.source,
         flow_rows=flow_table(contents.flows)[:MAX_FLOW_ROWS],
         has_flows=contents.has_flows,
-        graphs=graphs(contents.flows, moments),
+        graphs=graphs(contents.flows, contents.edges, moments, time),
         endpoints=endpoint_rows(contents.section("measures").get("endpoints")),
         connections=connection_rows(contents.section("measures").get("connections")),
         provenance=_provenance(contents),

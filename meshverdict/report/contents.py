@@ -10,6 +10,7 @@ from meshverdict.analysis.loose import mapping
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from meshverdict.analysis.edges import EdgeSample
     from meshverdict.analysis.flows import Flow
     from meshverdict.analysis.load_table import LoadTable
     from meshverdict.analysis.telemetry import Samples
@@ -33,6 +34,7 @@ class RunContents:
         has_flows: Whether there was a flow log at all.
         pods: What pods said of themselves.
         machine: How busy the machine was; None where that is not known.
+        edges: What the mesh saw.
         usage: What each container used; empty where nobody told.
     """
 
@@ -46,6 +48,7 @@ class RunContents:
     has_flows: bool = False
     pods: tuple[Samples, ...] = ()
     machine: Samples | None = None
+    edges: tuple[EdgeSample, ...] = ()
     usage: tuple[Usage, ...] = ()
 
     def section(self, key: str) -> Mapping[str, Any]:

@@ -66,14 +66,52 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the mesh saw of an edge in one part of the run.
+
+    Attributes:
+        protocol: ``http`` or ``tcp``; of TCP, requests are new connections.
+        rate: Requests a second.
+        errors: How many failed, were limited or denied.
+        denied: How many of them an authorization policy turned away.
+        p99_ms: Of whole requests, retries included; None where it is not known.
+        amplification: Attempts for each request; None without requests.
+        answers: Count by status and Envoy's response flag, most frequent first.
+        mtls: Whether all of it was encrypted; None where that is not known.
+    """
+
+    protocol: str
+    requests: int
+    rate: float
+    errors: int
+    denied: int
+    p99_ms: float | None
+    amplification: float | None
+    answers: tuple[tuple[str, int], ...]
+    mtls: bool | None
+
+    @property
+    def error_share(self) -> float:
+        """Errors over requests; 0 without requests."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
-    """Who called whom in one part of the run."""
+    """Who called whom in one part of the run.
+
+    Attributes:
+        forwarded: New connections that policy let through, by the flow log.
+        dropped: New connections that it did not.
+        traffic: What the mesh saw; None for an edge between pods without sidecars.
+    """
 
     source: str
     destination: str
     port: int
     forwarded: int
     dropped: int
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshverdict.analysis.campaign import CONTROL, TREATMENT, Arm
+from meshverdict.analysis.edges import parse_edges
 from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
@@ -48,6 +49,7 @@ def read_run(path: Path) -> RunContents:
     flows, has_flows = _flows(path / "flows.jsonl")
     pods, machine = _telemetry(path / "telemetry.jsonl")
     usage = parse_usage(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
+    edges = parse_edges(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
@@ -60,6 +62,7 @@ def read_run(path: Path) -> RunContents:
         pods=pods,
         machine=machine,
         usage=usage,
+        edges=edges,
     )
 
 

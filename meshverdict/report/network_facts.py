@@ -1,20 +1,17 @@
-"""What the network did: the service graph, the endpoint table, the connections that were tried. Pure."""
+"""What the network did: the flows, the endpoint table, the connections that were tried. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from meshverdict.analysis.flows import DROPPED, FORWARDED, Flow, FlowRow, aggregate, between
+from meshverdict.analysis.flows import Flow, FlowRow, aggregate
 from meshverdict.analysis.loose import count, mapping, mappings, number
-from meshverdict.report.document import ConnectionRow, Edge, EndpointRow
-
-if TYPE_CHECKING:
-    from meshverdict.analysis.windows import Moments
+from meshverdict.report.document import ConnectionRow, EndpointRow
 
 DNS_PORT: Final = 53
 # Workloads that measure; they are no part of what is measured.
-_OWN: Final = ("meshverdict-prober",)
+MEASURING: Final = ("meshverdict-prober",)
 # Labels that controllers and the scheduler add; nobody selects by them.
 _GENERATED_LABELS: Final = (
     "pod-template-hash",
@@ -22,33 +19,6 @@ _GENERATED_LABELS: Final = (
     "pod-template-generation",
     "topology.",
 )
-
-
-def graphs(flows: Sequence[Flow], moments: Moments) -> tuple[tuple[str, tuple[Edge, ...]], ...]:
-    """The service graph before the treatment and with it, each with its title; none without flows."""
-    flows = tuple(flow for flow in flows if of_the_application(flow))
-    if not flows:
-        return ()
-    if moments.applied is None:
-        return (("Whole run", edges(flows)),)
-    parts = (
-        ("Before", between(flows, None, moments.applied)),
-        (
-            "With the treatment in place",
-            between(flows, moments.in_effect or moments.applied, moments.removed),
-        ),
-    )
-    return tuple((title, edges(part)) for title, part in parts if part)
-
-
-def edges(flows: Sequence[Flow]) -> tuple[Edge, ...]:
-    """The service graph of some flows: one edge per caller, callee and port."""
-    counts: dict[tuple[str, str, int], list[int]] = {}
-    for flow in flows:
-        entry = counts.setdefault((flow.source, flow.destination, flow.port), [0, 0])
-        if flow.verdict in {FORWARDED, DROPPED}:
-            entry[flow.verdict == DROPPED] += flow.count
-    return tuple(Edge(*key, forwarded=c[0], dropped=c[1]) for key, c in sorted(counts.items()) if sum(c))
 
 
 def endpoint_rows(value: object) -> tuple[EndpointRow, ...]:
@@ -116,4 +86,4 @@ def flow_table(flows: Sequence[Flow]) -> tuple[FlowRow, ...]:
 def of_the_application(flow: Flow | FlowRow) -> bool:
     """Whether a flow belongs into the picture: no name lookups, no health checks by the node, no probers."""
     ends = (flow.source, flow.destination)
-    return flow.port != DNS_PORT and "host" not in ends and not any(end.endswith(_OWN) for end in ends)
+    return flow.port != DNS_PORT and "host" not in ends and not any(end.endswith(MEASURING) for end in ends)

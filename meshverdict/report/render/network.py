@@ -8,7 +8,7 @@ from meshverdict.analysis.flows import DROPPED, FlowRow
 from meshverdict.report.network_facts import of_the_application
 from meshverdict.report.render.graph import edge_words, service_graph
 from meshverdict.report.render.html import Html, h
-from meshverdict.report.render.parts import NOTHING, chip, section, table
+from meshverdict.report.render.parts import NOTHING, TIMES, chip, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,23 @@ def service_graphs(report: Report) -> Html | None:
     return section(
         "graph",
         "Service graph",
-        "Who opened connections to whom, from the flow log. A dashed arrow with a cross was turned away by"
-        " policy; a faint one was used in the other part only, though a connection that was open may live on."
-        " Left out: name lookups, health checks by the node, and this run's own probers.",
-        [_graph(title, edges, every) for title, edges in report.graphs],
+        _legend(every),
+        h("div", [_graph(title, edges, every) for title, edges in report.graphs], class_="graphs"),
+    )
+
+
+def _legend(every: Sequence[Edge]) -> str:
+    seen = any(edge.traffic for edge in every)
+    mesh = (
+        "Requests are what the sidecars counted: the thicker an arrow, the more of them; blue while fewer than 1% fail,"
+        " orange from half on. Its label has the 99th percentile of whole requests as the caller saw them, and how many"
+        f" attempts each took ({TIMES}1.00: no retry). Where no sidecar stood, an arrow means that connections were opened. "
+    )
+    flows = "Who opened connections to whom, from the flow log. "
+    return (mesh if seen else flows) + (
+        "A dashed arrow with a cross was turned away by policy; a faint one was used in the other part only, though a"
+        " connection that was open may live on. Left out: name lookups, health checks by the node, and this run's own"
+        " probers."
     )
 
 
