@@ -29,6 +29,9 @@ _HOST: Final = {
     "hostNetwork": f"{_LAB}, each in a network of its own: remove the field",
     "hostPID": f"{_LAB}, each in a process table of its own: remove the field",
     "hostIPC": f"{_LAB}: remove the field",
+    "shareProcessNamespace": "in the embedded lab each container has a process table of its own: remove the field",
+    "setHostnameAsFQDN": "in the embedded lab a pod's host name is its short one: remove the field",
+    "resourceClaims": "the embedded lab has no devices: remove the field",
 }
 _VOLUMES: Final = frozenset({"configMap", "secret", "downwardAPI", "projected", "emptyDir"})
 _CAPABILITIES: Final = frozenset({"NET_BIND_SERVICE", "ALL"})
@@ -145,6 +148,12 @@ def _devices(container: Manifest, path: str) -> Iterator[FieldError]:
             yield forbidden_field(
                 f"{path}.{kind}.grpc", "the embedded lab asks by exec, httpGet or tcpSocket: use one"
             )
+    if (container.get("lifecycle") or {}).get("stopSignal"):
+        why = "the embedded lab stops containers with SIGTERM: remove the field"
+        yield forbidden_field(f"{path}.lifecycle.stopSignal", why)
+    if container.get("restartPolicyRules"):
+        why = "the embedded lab restarts by restartPolicy alone: remove the field"
+        yield forbidden_field(f"{path}.restartPolicyRules", why)
     if container.get("volumeDevices"):
         yield forbidden_field(f"{path}.volumeDevices", "the embedded lab has no block devices")
     for index, port in enumerate(container.get("ports") or []):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from meshverdict.model.paths import PACKAGE
 from meshverdict.runtime.environment import container_environment, expand, service_variables
+from meshverdict.runtime.image_rows import PROGRAMS
 from meshverdict.runtime.images import Image, ImageError
 from meshverdict.runtime.process import Program
 from meshverdict.runtime.rootfs import HOME, Mount
@@ -65,6 +68,7 @@ class ContainerPlanner:
             mounts += self._pod.volumes.mounts(spec, lambda text: expand(text, env))
         except (ImageError, VolumeError) as error:
             raise ConfigError(str(error)) from error
+        mounts += self._program_mounts(image)
         mounts.append(self._termination_mount())
         security = spec.get("securityContext") or {}
         readonly = bool(security.get("readOnlyRootFilesystem"))
@@ -79,6 +83,8 @@ class ContainerPlanner:
         """The container's environment."""
         pod, services = self._pod.manifest, self._services
         base = {"HOME": HOME, **services.machine.env(), **image.env, "HOSTNAME": self._pod.hostname}
+        if image.programs:
+            base["PATH"] = f"{PROGRAMS}:{base['PATH']}"
         known = services.objects.list("services", self._pod.namespace)
         if kubernetes := services.objects.get("services", "default", "kubernetes"):
             known = [kubernetes, *known]
@@ -104,6 +110,19 @@ class ContainerPlanner:
         uid, gid = user_ids(self._pod.manifest, spec, image.user)
         return Program(argv, env, spec.get("workingDir") or image.workdir, uid, gid)
 
+    def _program_mounts(self, image: Image) -> list[Mount]:
+        """The lab's own programs, each as a file that starts it with the Python in use."""
+        folder = self._pod.folder / "programs"
+        mounts = []
+        for name, targets in image.programs.items():
+            path = folder / name
+            if not path.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_text(launcher(name))
+                path.chmod(0o755)
+            mounts += [Mount(str(path), target) for target in targets]
+        return mounts
+
     def _termination_mount(self) -> Mount:
         path = self._pod.folder / "termination" / self._record.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +130,12 @@ class ContainerPlanner:
         path.chmod(0o666)
         target = self._record.spec.get("terminationMessagePath") or "/dev/termination-log"
         return Mount(str(path), str(target), readonly=False)
+
+
+def launcher(name: str) -> str:
+    """A script that is the program *name* of `runtime.programs`; without site packages it starts in 20 ms."""
+    module = f"meshverdict.runtime.programs.{name}"
+    return f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(PACKAGE.parent))} exec python3 -S -m {module} "$@"\n'
 
 
 def user_ids(pod: Manifest, spec: Mapping[str, Any], default: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 DEFAULT_UID: Final = 1000
+PROGRAMS: Final = "/opt/meshverdict/bin"
 
 
 class ImageError(Exception):
@@ -33,6 +34,7 @@ class Image:
         shows: Files or folders of this machine to show elsewhere, as ``source: target``.
         folders: Folders that the container may write to.
         ports: Documentation of the ports that the program listens on.
+        programs: Programs of the lab's own (`runtime.programs`), each with the paths at which the container has it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Image:
     workdir: str = "/"
     user: int = DEFAULT_UID
     ports: tuple[int, ...] = ()
+    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def argv(self, command: Sequence[str] | None, args: Sequence[str] | None) -> list[str]:
         """The argument list, by Kubernetes' rules of command and args."""
@@ -87,6 +90,8 @@ _APACHE: Final = Image(
     ports=(80,),
 )
 _SHELL: Final = Image("busybox", cmd=("sh",), needs=_SHELL_NEEDS)
+# What busybox and alpine have, and a machine may have in another form: the flags of the manifests are busybox's.
+_APPLETS: Final[dict[str, tuple[str, ...]]] = {name: (f"{PROGRAMS}/{name}",) for name in ("nc", "wget")}
 
 BUILT_IN: Final = (
     Image("traefik", program=("traefik",), cmd=("traefik",), needs={"traefik": ""}, ports=(80,)),
@@ -126,8 +131,16 @@ BUILT_IN: Final = (
         workdir="/locustfiles",
     ),
     Image("python", cmd=("python",), env={"PYTHONUNBUFFERED": "1"}),
-    _SHELL,
-    *(replace(_SHELL, name=name) for name in ("alpine", "bash", "debian", "ubuntu")),
+    replace(_SHELL, programs=_APPLETS),
+    replace(_SHELL, name="alpine", programs=_APPLETS),
+    *(replace(_SHELL, name=name) for name in ("bash", "debian", "ubuntu")),
+    Image(
+        "agnhost",
+        entrypoint=("/agnhost",),
+        cmd=("pause",),
+        needs=_SHELL_NEEDS,
+        programs={**_APPLETS, "agnhost": ("/agnhost", f"{PROGRAMS}/agnhost")},
+    ),
     Image(
         "pause",
         entrypoint=("sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"),
@@ -163,7 +176,7 @@ def read_images(file: Path) -> list[Image]:
 
 def _image(file: Path, name: str, row: Any) -> Image:
     where = f"--images {file}: image {name!r}"
-    known = {f.name for f in fields(Image)} - {"name"}
+    known = {f.name for f in fields(Image)} - {"name", "programs"}
     if not isinstance(row, dict):
         raise UsageError(f"{where}: expected a mapping with any of {', '.join(sorted(known))}")
     values: dict[str, Any] = {}

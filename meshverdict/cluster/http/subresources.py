@@ -170,6 +170,8 @@ def _ask_budgets(call: Call, pod: Manifest, *, dry_run: bool) -> None:
         )
         raise ApiError(500, "InternalError", text, {})
     for budget in budgets:
+        if _unhealthy_may_go(budget, pod):
+            continue
         status = budget.get("status") or {}
         allowed = status.get("disruptionsAllowed", 0)
         if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
@@ -185,6 +187,16 @@ def _ask_budgets(call: Call, pod: Manifest, *, dry_run: bool) -> None:
             disrupted = {**(status.get("disruptedPods") or {}), pod["metadata"]["name"]: call.objects.now()}
             fresh = {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}
             call.objects.update_status(_BUDGETS, {**budget, "status": fresh}, manager="kube-apiserver")
+
+
+def _unhealthy_may_go(budget: Manifest, pod: Manifest) -> bool:
+    """Whether a pod that is not ready may be evicted past the budget, by unhealthyPodEvictionPolicy."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+        return False
+    status = budget.get("status") or {}
+    enough = status.get("currentHealthy", 0) >= status.get("desiredHealthy", 0) > 0
+    return bool(enough or budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow")
 
 
 def _refused(cause: str, retry: int = 0) -> ApiError:
