@@ -108,7 +108,9 @@ def apply_manifests(paths: list[str] | str, ns: str | None = None) -> list[str]:
     session = current()
     objects = Objects(session.access, session.scratch)
     done = []
-    for manifest in _in_lab(paths, ns):
+    manifests = _in_lab(paths, ns)
+    _remember(manifests, ns)
+    for manifest in manifests:
         objects.apply(manifest, ns)
         done.append(named(manifest, ns))
     return done
@@ -123,7 +125,16 @@ def delete_manifests(paths: list[str] | str, ns: str | None = None) -> list[str]
     """
     session = current()
     objects = Objects(session.access, session.scratch)
-    return [named(m, ns) for m in reversed(_in_lab(paths, ns)) if objects.delete(m, ns)]
+    manifests = _in_lab(paths, ns)
+    _remember(manifests, ns)
+    return [named(m, ns) for m in reversed(manifests) if objects.delete(m, ns)]
+
+
+def _remember(manifests: list[dict[str, Any]], ns: str | None) -> None:
+    """Write down what is about to change, for whoever finds the cluster after this run was killed."""
+    ledger = current().ledger
+    if ledger is not None:
+        ledger.remember((manifest, ns) for manifest in manifests)
 
 
 def _in_lab(paths: list[str] | str, ns: str | None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from chaoslib import substitute
 from chaoslib.types import Dry
 
 from meshverdict.chaos import experiment_file as file_checks
-from meshverdict.chaos import files, guard, lab, session
+from meshverdict.chaos import files, guard, lab, ledger, session
 from meshverdict.chaos.cluster import Aim, KubeAccess, kubeconfig_of_context
 from meshverdict.chaos.options import Options, parse
 from meshverdict.chaos.timeline import Timeline
@@ -90,6 +90,7 @@ def begin(  # noqa: PLR0917 - called once, by the control
     variables |= {k: configuration[k] for k in configuration if k not in FOLDERS}
     treatment = file_checks.treatment_of(experiment)
     made = guard.made_by(experiment, treatment, configuration, secrets)
+    touched = guard.touched_by(experiment, configuration, secrets)
     if options.arm == "control":
         if not treatment.apply:
             raise UsageError(
@@ -115,6 +116,11 @@ def begin(  # noqa: PLR0917 - called once, by the control
         try:
             made_session.check(made, configuration, secrets)
             made_session.remove_leftovers(made)
+            title = str(experiment.get("title", ""))
+            made_session.ledger = standing.enter_context(
+                ledger.kept(access, aim.scratch, made_session.namespaces, title)
+            )
+            made_session.ledger.remember((t.manifest, t.namespace) for t in touched)
             with made_session.measuring:
                 made_session.measure()
                 made_session.measuring = made_session.measuring.pop_all()

@@ -221,6 +221,19 @@ def _write(path: Path, value: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
+def opened(context: str) -> Iterator[KubeAccess]:
+    """The cluster of a context that is looked up in KUBECONFIG, else in ``~/.kube/config``.
+
+    Raises:
+        UsageError: There is no such context.
+        LabError: Its kubeconfig cannot be used.
+    """
+    sources = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    with tempfile.TemporaryDirectory(prefix="meshverdict-") as folder:
+        yield KubeAccess.open(kubeconfig_of_context(context, Path(folder), sources), kind="real")
+
+
+@contextmanager
 def only_reaching() -> Iterator[Aim]:
     """Let no library reach any cluster until the block aims at one; everything is put back afterwards."""
     names = ("KUBECONFIG", "NO_PROXY", "no_proxy", *_MISLEADING)

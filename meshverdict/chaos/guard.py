@@ -11,7 +11,7 @@ import importlib
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from chaoslib import substitute
 
@@ -23,6 +23,14 @@ from meshverdict.model.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+# Functions of chaosk8s that make a policy of a fixed name, and that change a workload.
+_POLICIES: Final = {
+    "deny_all_ingress": "chaostoolkit-deny-all-ingress",
+    "deny_all_egress": "chaostoolkit-deny-all-egress",
+    "allow_dns_access": "chaostoolkit-allow-dns",
+}
+_SCALED: Final = {"scale_deployment": "Deployment", "scale_statefulset": "StatefulSet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,13 @@ class Made:
     activity: str
     namespace: str | None
     manifest: Manifest
+
+    @property
+    def ours_alone(self) -> bool:
+        """Whether nothing of the lab itself has this kind, so that one found before a run is a leftover."""
+        return self.manifest.get("kind") == "NetworkPolicy" or "istio.io/" in str(
+            self.manifest.get("apiVersion")
+        )
 
     def __str__(self) -> str:
         return named(self.manifest, self.namespace)
@@ -61,6 +76,41 @@ def made_by(
     return found
 
 
+def touched_by(
+    experiment: Mapping[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> list[Made]:
+    """Everything that the method's activities make, change or delete, as far as their arguments say.
+
+    Of an object that is changed only the address is known.
+
+    Raises:
+        UsageError: A manifest is missing or broken.
+    """
+    found = []
+    for activity in experiment.get("method") or ():
+        provider = activity.get("provider") or {}
+        if provider.get("type") == "python" and activity.get("type") == "action":
+            arguments = _arguments(activity, configuration, secrets)
+            found += _made(str(activity.get("name")), provider, arguments)
+            found += _changed(str(activity.get("name")), str(provider.get("func")), arguments)
+    return found
+
+
+def _changed(name: str, function: str, arguments: Mapping[str, Any]) -> list[Made]:
+    """What chaosk8s' actions do to objects that they name by arguments alone."""
+    namespace = str(arguments.get("ns", "default"))
+    if function in _POLICIES:
+        manifest = _addressed("networking.k8s.io/v1", "NetworkPolicy", _POLICIES[function])
+        return [Made(name, namespace, manifest)]
+    if function in _SCALED and arguments.get("name"):
+        return [Made(name, namespace, _addressed("apps/v1", _SCALED[function], str(arguments["name"])))]
+    return []
+
+
+def _addressed(version: str, kind: str, name: str) -> Manifest:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
+
+
 def _arguments(
     activity: Mapping[str, Any], configuration: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -81,7 +131,7 @@ def _made(name: str, provider: Mapping[str, Any], arguments: Mapping[str, Any]) 
                 f"activity {name!r}: `resource` must be an object, not {type(resource).__name__}"
             )
         return [Made(name, str(arguments.get("ns", "default")), resource)]
-    if function == "apply_manifests":
+    if function in {"apply_manifests", "delete_manifests"}:
         paths = arguments.get("paths") or ()
         paths = [paths] if isinstance(paths, str) else paths
         return [

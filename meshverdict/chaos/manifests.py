@@ -118,14 +118,30 @@ class Objects:
 
     def exists(self, manifest: Mapping[str, Any], namespace: str | None = None) -> bool:
         """Whether an object of that name is there."""
+        return self.get(manifest, namespace) is not None
+
+    def get(self, manifest: Mapping[str, Any], namespace: str | None = None) -> Manifest | None:
+        """The object of that kind and name as it is now; None when there is none."""
         name, where = _address(manifest, namespace)
         try:
-            self._resource(manifest).get(name=name, namespace=where, _request_timeout=TIMEOUT_S)
+            found = self._resource(manifest).get(name=name, namespace=where, _request_timeout=TIMEOUT_S)
         except ApiException as error:
             if error.status == NOT_FOUND:
-                return False
+                return None
             raise
-        return True
+        value: Manifest = found.to_dict()
+        return value
+
+    def restore(self, manifest: Mapping[str, Any], namespace: str | None = None) -> None:
+        """Bring an object to exactly this form, whatever it is now; one that is gone is made anew."""
+        found = self.get(manifest, namespace)
+        if found is None:
+            self.apply(manifest, namespace)
+            return
+        _, where = _address(manifest, namespace)
+        version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+        body = {**manifest, "metadata": {**manifest["metadata"], **version}}
+        self._resource(manifest).replace(body=body, namespace=where, _request_timeout=TIMEOUT_S)
 
     def apply(self, manifest: Mapping[str, Any], namespace: str | None = None) -> None:
         """Create the object, or bring an existing one to this form."""

@@ -26,17 +26,22 @@ APP_IMAGE: Final = "meshverdict/app"
 LOAD_IMAGE: Final = "meshverdict/load"
 # What load pods and probers ask for beside the lab's own workloads, bytes.
 _MEASURING: Final = 256 * 2**20
-# verb, API group, resource, subresource: what `up` does in the lab's namespaces, and in the cluster.
-_WRITES: Final = (
+# verb, API group, resource, subresource: what a run does in the lab's namespaces ...
+_RUNS: Final = (
+    ("create", "", "pods", ""),
+    ("create", "", "pods", "exec"),
+    ("create", "", "pods", "portforward"),
+    ("get", "", "pods", "log"),
+    ("create", "", "configmaps", ""),
+    ("create", "batch", "jobs", ""),
+    ("create", "networking.k8s.io", "networkpolicies", ""),
+)
+# ... and what `up` does beside it.
+_PREPARES: Final = (
     ("create", "", "namespaces", ""),
     ("create", "apps", "deployments", ""),
     ("create", "rbac.authorization.k8s.io", "clusterroles", ""),
     ("create", "networking.k8s.io", "ingressclasses", ""),
-    ("create", "networking.k8s.io", "networkpolicies", ""),
-    ("create", "batch", "jobs", ""),
-    ("create", "", "pods", ""),
-    ("create", "", "pods", "exec"),
-    ("get", "", "pods", "log"),
 )
 
 
@@ -197,24 +202,34 @@ def _zones(survey: Survey) -> Finding:
     return Finding("zones", ok=len(survey.zones) > 1, detail=detail, remedy=remedy)
 
 
-def rights(access: KubeAccess) -> Finding:
-    """Whether we may do what `up` and a run do; asked of the cluster itself."""
+def rights(access: KubeAccess, lab: Sequence[str] = ()) -> Finding:
+    """Whether we may do what `up` does, or what a run does where there is a lab; asked of the cluster itself.
+
+    Args:
+        access: The cluster.
+        lab: The lab's namespaces; none means that `up` has yet to make them.
+    """
     api = client.AuthorizationV1Api(access.api)
     missing = []
-    for verb, group, resource, subresource in _WRITES:
-        asked = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+    wanted = [(right, place) for place in lab for right in _RUNS]
+    for (verb, group, resource, subresource), place in wanted or [(r, "") for r in (*_PREPARES, *_RUNS)]:
+        asked = {
+            "verb": verb,
+            "group": group,
+            "resource": resource,
+            "subresource": subresource,
+            "namespace": place,
+        }
         body = {"spec": {"resourceAttributes": {k: v for k, v in asked.items() if v}}}
         try:
             answer = access.json(api.create_self_subject_access_review, body)
         except ApiException as error:
             return Finding("rights", ok=None, detail=f"cannot be asked for ({error.status} {error.reason})")
         if not (answer.get("status") or {}).get("allowed"):
-            missing.append(f"{verb} {resource}{'/' + subresource if subresource else ''}")
-    remedy = (
-        "`up` and `down` need them; a run needs far less, and docs/real-clusters.md has a ServiceAccount with"
-        " exactly that"
-    )
-    detail = f"missing: {', '.join(missing)}" if missing else "all that `up` needs"
+            what = f"{verb} {resource}{'/' + subresource if subresource else ''}"
+            missing.append(f"{what} in {place}" if place else what)
+    remedy = "manifests/access/runner.yaml gives a runner what it needs in a lab; `up` needs an administrator"
+    detail = f"missing: {', '.join(missing)}" if missing else f"all that {'a run' if lab else '`up`'} needs"
     return Finding("rights", ok=not missing, detail=detail, remedy=remedy, needed=True)
 
 

@@ -7,11 +7,9 @@ that name which somebody else made is refused, not labelled.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +24,7 @@ from meshverdict.chaos.cluster import (
     LAB_LABEL,
     PROTECTED,
     KubeAccess,
-    kubeconfig_of_context,
+    opened,
     root_namespace,
 )
 from meshverdict.chaos.manifests import Objects, named, read_manifests
@@ -87,7 +85,7 @@ def prepare(context: str, paths: Sequence[str], *, timeout: float, progress: Pro
     """
     begun = time.monotonic()
     manifests = _ordered(_read(paths))
-    with _access(context) as access, tempfile.TemporaryDirectory() as scratch:
+    with opened(context) as access, tempfile.TemporaryDirectory() as scratch:
         version = _version(access)
         survey = _survey(access)
         spaces = refuse_outside(manifests, _labels_of_namespaces(access), survey.istio_root)
@@ -121,10 +119,11 @@ def examine(context: str, paths: Sequence[str]) -> list[Finding]:
         LabError: The cluster does not answer.
     """
     manifests = _read(paths)
-    with _access(context) as access:
+    with opened(context) as access:
         _version(access)
         survey = _survey(access)
-        found = [*preflight.findings(survey, manifests, context=context), preflight.rights(access)]
+        found = [*preflight.findings(survey, manifests, context=context)]
+        found.append(preflight.rights(access, survey.lab))
         tried: Canary | None = None
         if survey.lab:
             tried = canary.try_policy(access, canary_namespace(survey.lab))
@@ -173,7 +172,7 @@ def remove(context: str, paths: Sequence[str], *, progress: Progress) -> int:
         LabError: The cluster does not answer, or an object does not go away.
     """
     manifests = _ordered(_read(paths))
-    with _access(context) as access, tempfile.TemporaryDirectory() as scratch:
+    with opened(context) as access, tempfile.TemporaryDirectory() as scratch:
         _version(access)
         there = _labels_of_namespaces(access)
         refuse_outside(manifests, there, root_namespace(access))
@@ -240,13 +239,6 @@ def refuse_outside(
         if where is not None and where not in own:
             own.append(where)
     return own
-
-
-@contextmanager
-def _access(context: str) -> Iterator[KubeAccess]:
-    sources = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    with tempfile.TemporaryDirectory(prefix="meshverdict-") as folder:
-        yield KubeAccess.open(kubeconfig_of_context(context, Path(folder), sources), kind="real")
 
 
 def _read(paths: Sequence[str]) -> list[dict[str, Any]]:

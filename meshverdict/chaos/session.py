@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,6 @@ from meshverdict.chaos import (
     files,
     flows,
     guard,
-    intruder_pods,
     prober,
     progress,
     telemetry,
@@ -29,13 +29,15 @@ from meshverdict.chaos import (
     versions,
 )
 from meshverdict.chaos.delay_line import DelayLog
-from meshverdict.chaos.experiment_file import activities
+from meshverdict.chaos.ingress import forwarded
+from meshverdict.chaos.leftovers import sweep
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
 from meshverdict.chaos.system_log import SystemLog
 from meshverdict.chaos.timeline import BASELINE, Timeline
 from meshverdict.load.driver import LoadHandle, start_load
 from meshverdict.load.spec import LoadSpec
+from meshverdict.load.target import INGRESS_SERVICE
 from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from meshverdict.chaos.guard import Made
     from meshverdict.chaos.intruders import Try
     from meshverdict.chaos.lab import Lab
+    from meshverdict.chaos.ledger import Ledger
     from meshverdict.chaos.options import Options
     from meshverdict.chaos.prober import Probers
     from meshverdict.chaos.telemetry import Telemetry
@@ -67,6 +70,7 @@ class Session:
         planned_s: About how long method and rollbacks take.
         namespaces: The lab's namespaces, with their labels.
         pictures: The table of endpoints, by the time at which it was taken.
+        ledger: Where everything is written down before it is changed.
         programs: The versions of the lab's programs.
         problems: Why the run is not valid, as far as we know, in words.
         tries: What intruders tried, and what came of it.
@@ -85,6 +89,7 @@ class Session:
     folder: Path
     planned_s: float
     started: float = field(default_factory=time.time)
+    ledger: Ledger | None = None
     probers: Probers | None = None
     flow_log: FlowLog | None = None
     samples: Telemetry | None = None
@@ -99,6 +104,7 @@ class Session:
     tries: list[Try] = field(default_factory=list)
     measuring: ExitStack = field(default_factory=ExitStack)
     standing: ExitStack = field(default_factory=ExitStack)
+    _forwarded: str | None = None
 
     @property
     def usage_refused(self) -> str | None:
@@ -113,6 +119,11 @@ class Session:
             UsageError: It is not known.
         """
         found = self.options.ingress or (self.lab.ingress if self.lab else None)
+        if found is None and self.lab is None:
+            # The first request opens the way; it stays open to the end of the run.
+            host = str((self.options.load or {}).get("host") or INGRESS_SERVICE)
+            self._forwarded = self._forwarded or self.measuring.enter_context(forwarded(self.access, host))
+            found = self._forwarded
         if found is None:
             raise UsageError(
                 "where the ingress is, is not known: set MESHVERDICT_INGRESS=http://ADDRESS:PORT"
@@ -121,29 +132,35 @@ class Session:
 
     def pods(self) -> list[dict[str, Any]]:
         """The pods of the lab's namespaces, our own probers and load left out."""
-        found = self.access.json(self.access.core.list_pod_for_all_namespaces)["items"]
+        core = self.access.core
+        found = (self.access.json(core.list_namespaced_pod, name)["items"] for name in self.namespaces)
         return [
             p
-            for p in found
-            if p["metadata"]["namespace"] in self.namespaces
-            and not {prober.LABEL, "meshverdict.io/load"} & set(p["metadata"].get("labels") or {})
+            for p in chain.from_iterable(found)
+            if not {prober.LABEL, "meshverdict.io/load"} & set(p["metadata"].get("labels") or {})
         ]
 
     def picture(self, when: str) -> None:
         """Keep the table of endpoints as it is now."""
-        policies = self.access.json(self.access.networking.list_network_policy_for_all_namespaces)["items"]
-        self.pictures[when] = endpoints(self.pods(), policies)
+        network = self.access.networking
+        found = (
+            self.access.json(network.list_namespaced_network_policy, name)["items"]
+            for name in self.namespaces
+        )
+        self.pictures[when] = endpoints(self.pods(), list(chain.from_iterable(found)))
 
     def remove_leftovers(self, made: list[Made]) -> None:
-        """Remove what a dead run left in this cluster: its treatment, its probers."""
+        """Remove what dead runs left in this cluster: what they changed, their probers, their load.
+
+        Raises:
+            LabError: A run that lives uses this cluster.
+        """
+        for words in sweep(self.access, self.scratch, self.namespaces):
+            log.warning("An earlier run was cut short: %s", words)
         objects = Objects(self.access, self.scratch)
         for item in made:
-            if objects.delete(item.manifest, item.namespace):
+            if item.ours_alone and objects.delete(item.manifest, item.namespace):
                 log.warning("Removed %s, which an earlier run left behind", item)
-        for namespace in prober.remove(self.access, self.namespaces):
-            log.warning("Removed a prober in %s, which an earlier run left behind", namespace)
-        for pod in intruder_pods.remove(self.access, self.namespaces):
-            log.warning("Removed pod %s, which an earlier run left behind", pod)
 
     def check(self, made: list[Made], configuration: Mapping[str, Any], secrets: Mapping[str, Any]) -> None:
         """Refuse what would act outside the lab, or do nothing.
@@ -155,16 +172,6 @@ class Session:
             raise LabError(
                 f"no namespace of this cluster ({self.access.host}) is labelled meshverdict.io/lab=true, so"
                 f" nothing is touched; prepare it with `meshverdict up --context {self.access.context}`"
-            )
-        asked = [
-            a
-            for _, a in activities(self.experiment)
-            if (a.get("provider") or {}).get("func") == "case_answers"
-        ]
-        if asked and self.options.ingress is None and self.lab is None:
-            raise UsageError(
-                f"{asked[0].get('name')!r} asks the ingress, and where that is on a real cluster is not known: set"
-                " MESHVERDICT_INGRESS=http://ADDRESS:PORT"
             )
         guard.refuse_outside(
             self.experiment, configuration, secrets, self.namespaces, embedded=self.access.kind == "embedded"

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from meshverdict.cli.output import answer, progress
 from meshverdict.lab.client import ApiClient
@@ -111,6 +112,20 @@ def down(options: argparse.Namespace) -> int:
     stopped = stop(StateFolder(options.name), DOWN_TIMEOUT_S)
     text = f"lab {options.name!r} stopped" if stopped else f"no lab {options.name!r} is running"
     answer({"name": options.name, "stopped": stopped}, as_json=options.output == "json", text=text)
+    return EXIT_HOLDS
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Put back what killed runs changed, and remove what they left."""
+    from meshverdict.chaos.cluster import KubeAccess, opened  # noqa: PLC0415
+    from meshverdict.chaos.leftovers import clean as sweep  # noqa: PLC0415
+
+    if options.context:
+        with opened(options.context) as access:
+            done = sweep(access)
+    else:
+        done = sweep(KubeAccess.open(Path(running_lab(options.name).kubeconfig), kind="embedded"))
+    answer(done, as_json=options.output == "json", text="\n".join(done) or "nothing was left")
     return EXIT_HOLDS
 
 

@@ -62,6 +62,10 @@ def _lab(commands: Commands) -> None:
     down.add_argument(
         "--manifests", action="append", default=[], metavar="DIR", help="with --context: what `up` was given"
     )
+    clean = _command(
+        commands, "clean", lab_commands.clean, "put back what killed runs changed, and remove what they left"
+    )
+    clean.add_argument("--context", metavar="NAME", help="on the real cluster of this kubeconfig context")
     status = _command(commands, "status", lab_commands.status, "what runs: the lab's settings and its pods")
     status.add_argument("-n", "--namespace", help="only the pods of this namespace")
     reach = _command(

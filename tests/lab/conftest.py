@@ -60,6 +60,16 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
 
 @pytest.fixture(scope="module")
+def module_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """The command for all tests of a module, and afterwards nothing of a lab on the machine."""
+    before = Footprint.now()
+    made = Command(tmp_path_factory.mktemp("labs") / "state")
+    yield made
+    made.run("down", "--name", "elsewhere")
+    assert wait_nothing_left(made.seen, before) == []
+
+
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     """One running lab for all tests of a module."""
     before = Footprint.now()
