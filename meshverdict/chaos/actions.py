@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from meshverdict.chaos.faults import inject_faults, release_tiers, stall_tier
 from meshverdict.chaos.manifests import Objects, named, read_manifests
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
@@ -16,10 +17,13 @@ __all__ = [
     "apply_manifests",
     "delete_manifests",
     "hold",
+    "inject_faults",
     "label_injection",
     "mark_phase",
+    "release_tiers",
     "restart_workloads",
     "set_pod_metadata",
+    "stall_tier",
     "start_load",
     "stop_load",
     "wait_for_pods_ready",

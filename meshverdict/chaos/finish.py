@@ -62,6 +62,8 @@ def describe(session: Session) -> dict[str, Any]:
             "remove_to_allowed_ms": run_json.elapsed_ms(moments, "removed", "restored"),
             "connections": [s.measure(timeline.applied, timeline.removed) for s in seen],
             "endpoints": session.pictures,
+            "faults": [asdict(fault) for fault in session.faults],
+            "diagnoses": [asdict(diagnosis) for diagnosis in session.diagnoses],
             "tries": [asdict(tried) for tried in session.tries],
             "flow_log": bool(session.flow_log and session.flow_log.pods),
         },

@@ -14,6 +14,7 @@ from typing import Any
 from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.windows import Window as NamedWindow
 from meshverdict.chaos import cases, connections, record, run_json
+from meshverdict.chaos.diagnosis import faults_were_felt, guilty_tiers_named
 from meshverdict.chaos.intruders import tries_as_expected, try_to_reach
 from meshverdict.chaos.price import cpu_per_request
 from meshverdict.chaos.session import Session, current
@@ -29,7 +30,9 @@ __all__ = [
     "dropped_flows",
     "drops_as_expected",
     "error_share",
+    "faults_were_felt",
     "goodput",
+    "guilty_tiers_named",
     "latency_quantile",
     "requests_lost",
     "share_per_version",

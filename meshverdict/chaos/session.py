@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshverdict.chaos.cluster import KubeAccess
+    from meshverdict.chaos.diagnosis import Diagnosis
     from meshverdict.chaos.experiment_file import Treatment
+    from meshverdict.chaos.faults import Fault
     from meshverdict.chaos.files import Source
     from meshverdict.chaos.flows import FlowLog
     from meshverdict.chaos.guard import Made
@@ -74,6 +76,8 @@ class Session:
         programs: The versions of the lab's programs.
         problems: Why the run is not valid, as far as we know, in words.
         tries: What intruders tried, and what came of it.
+        faults: What was done to tiers on purpose.
+        diagnoses: Whom each fault was put down to.
     """
 
     options: Options
@@ -102,6 +106,8 @@ class Session:
     programs: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     tries: list[Try] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    diagnoses: list[Diagnosis] = field(default_factory=list)
     measuring: ExitStack = field(default_factory=ExitStack)
     standing: ExitStack = field(default_factory=ExitStack)
     _forwarded: str | None = None
