@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from meshverdict.chaos.manifests import Manifest, Objects, named
 from meshverdict.chaos.owner import Owner
 from meshverdict.chaos.prober import LABEL
+from meshverdict.chaos.rollout import RESTARTED, restart
 from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ FORMAT: Final = "ledger/1"
 BEAT_S: Final = 3.0
 # A ledger that has not changed for so long belongs to a dead run.
 SILENCE_S: Final = 3 * BEAT_S
+INJECTION: Final = "istio-injection"
 _POLL_S: Final = 0.2
+_RESTART_S: Final = 120.0
+_EMPTY: Final[tuple[Any, ...]] = (None, {}, [], "")
 # What the server adds to an object; it may not be sent back.
 _SERVERS: Final = (
     "uid",
@@ -78,7 +82,7 @@ class Ledger:
         known = {_key(change) for change in self.changes}
         added = []
         for manifest, namespace in manifests:
-            change = _address(manifest, namespace)
+            change = _place(manifest, namespace)
             if _key(change) not in known:
                 known.add(_key(change))
                 found = self.objects.get(change, change["metadata"].get("namespace"))
@@ -183,8 +187,16 @@ def recover(access: KubeAccess, scratch: Path, namespaces: Iterable[str]) -> lis
             for change in reversed(changes)
             if _undo(objects, change)
         ]
+        _restart(access, [c["metadata"]["name"] for c in changes if c["kind"] == "Namespace"], namespaces)
         _delete(access, namespace)
     return done
+
+
+def _restart(access: KubeAccess, relabelled: Iterable[str], lab: Iterable[str]) -> None:
+    """Pods made while a namespace's label was another one have, or lack, a sidecar: make them anew."""
+    names = sorted(set(relabelled) & set(lab))
+    if names:
+        restart(access, names, _RESTART_S)
 
 
 def _read(access: KubeAccess, namespace: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
@@ -249,7 +261,17 @@ def _undone(objects: Objects, change: Mapping[str, Any]) -> bool:
         return found is None and before is None
     now = bare(found)
     labels = now["metadata"].get("labels") == before["metadata"].get("labels")
-    return labels and all(now.get(k) == v for k, v in before.items() if k != "metadata")
+    return labels and all(_same(now.get(k), v) for k, v in before.items() if k != "metadata")
+
+
+def _same(now: Any, before: Any) -> bool:
+    """Whether two parts of an object mean the same: neither an empty field nor a mere restart counts."""
+    if now in _EMPTY and before in _EMPTY:
+        return True
+    one, two = ({} if value is None else value for value in (now, before))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return all(_same(one.get(k), two.get(k)) for k in one.keys() | two.keys() if k != RESTARTED)
+    return bool(now == before)
 
 
 def bare(found: Mapping[str, Any]) -> Manifest:
@@ -258,7 +280,12 @@ def bare(found: Mapping[str, Any]) -> Manifest:
     return {k: v for k, v in found.items() if k not in {"status", "metadata"}} | {"metadata": metadata}
 
 
-def _address(manifest: Mapping[str, Any], namespace: str | None) -> dict[str, Any]:
+def address(version: str, kind: str, name: str) -> Manifest:
+    """An object by its name alone, for `Ledger.remember`."""
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
+
+
+def _place(manifest: Mapping[str, Any], namespace: str | None) -> dict[str, Any]:
     metadata = manifest.get("metadata") or {}
     where = metadata.get("namespace") or namespace
     place = {"namespace": where} if where else {}

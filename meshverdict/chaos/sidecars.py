@@ -7,23 +7,20 @@ step of its own, which a campaign's control arm does too: fresh pods are compare
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client import AppsV1Api
 
+from meshverdict.chaos.ledger import INJECTION, address
+from meshverdict.chaos.rollout import await_rollout, restart
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from meshverdict.chaos.cluster import KubeAccess
-
-LABEL: Final = "istio-injection"
+LABEL: Final = INJECTION
 CONTAINER: Final = "istio-proxy"
-_RESTARTED: Final = "kubectl.kubernetes.io/restartedAt"
-_KINDS: Final = ("deployment", "daemon_set", "stateful_set")
 _POLL_S: Final = 0.2
 AS_EXPECTED: Final = "as expected: "
 NOT_EXPECTED: Final = "NOT as expected: "
@@ -40,6 +37,7 @@ def label_injection(namespaces: list[str] | str, value: str | None = "enabled") 
         raise UsageError(f"label_injection: {value!r}: one of enabled, disabled, null")
     names = _in_lab(namespaces)
     access = current().access
+    _remember([address("v1", "Namespace", name) for name in names], None)
     for name in names:
         access.json(access.core.patch_namespace, name, {"metadata": {"labels": {LABEL: value}}})
     return names
@@ -52,25 +50,7 @@ def restart_workloads(namespaces: list[str] | str, timeout: float = 60.0) -> lis
         namespaces: Of the lab.
         timeout: Seconds until all of them are Ready and the old ones gone.
     """
-    names = _in_lab(namespaces)
-    access = current().access
-    apps = AppsV1Api(access.api)
-    now = datetime.now(UTC).isoformat()
-    patch = {"spec": {"template": {"metadata": {"annotations": {_RESTARTED: now}}}}}
-    restarted = []
-    for namespace, kind, name in _workloads(access, apps, names):
-        access.json(getattr(apps, f"patch_namespaced_{kind}"), name, namespace, patch)
-        restarted.append(f"{namespace}/{name}")
-    _await_rollout(access, apps, names, timeout)
-    return restarted
-
-
-def _await_rollout(access: KubeAccess, apps: Any, namespaces: Sequence[str], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while waiting := _unfinished(access, apps, namespaces):
-        if time.monotonic() > deadline:
-            raise LabError(f"after {timeout:g} s not restarted: {', '.join(waiting)}")
-        time.sleep(_POLL_S)
+    return restart(current().access, _in_lab(namespaces), timeout)
 
 
 def set_pod_metadata(
@@ -91,53 +71,13 @@ def set_pod_metadata(
     (namespace,) = _in_lab(namespace)
     access = current().access
     apps = AppsV1Api(access.api)
+    _remember([address("apps/v1", "Deployment", name)], namespace)
     metadata = {"labels": labels or {}, "annotations": annotations or {}}
     access.json(
         apps.patch_namespaced_deployment, name, namespace, {"spec": {"template": {"metadata": metadata}}}
     )
-    _await_rollout(access, apps, [namespace], timeout)
+    await_rollout(access, [namespace], timeout)
     return workload
-
-
-def _workloads(access: KubeAccess, apps: Any, namespaces: Sequence[str]) -> list[tuple[str, str, str]]:
-    return [
-        (namespace, kind, item["metadata"]["name"])
-        for namespace in namespaces
-        for kind in _KINDS
-        for item in access.json(getattr(apps, f"list_namespaced_{kind}"), namespace)["items"]
-    ]
-
-
-def _unfinished(access: KubeAccess, apps: Any, namespaces: Sequence[str]) -> list[str]:
-    """The workloads whose rollout is not over, and the pods that are still going."""
-    found = [
-        f"{kind} {namespace}/{item['metadata']['name']}"
-        for namespace in namespaces
-        for kind in _KINDS
-        for item in access.json(getattr(apps, f"list_namespaced_{kind}"), namespace)["items"]
-        if not rolled_out(item)
-    ]
-    for namespace in namespaces:
-        pods = access.json(access.core.list_namespaced_pod, namespace)["items"]
-        found += [
-            f"pod {namespace}/{pod['metadata']['name']}"
-            for pod in pods
-            if pod["metadata"].get("deletionTimestamp")
-        ]
-    return found
-
-
-def rolled_out(workload: Mapping[str, Any]) -> bool:
-    """Whether a Deployment, DaemonSet or StatefulSet runs its newest template alone, by its status. Pure."""
-    status, spec = workload.get("status") or {}, workload.get("spec") or {}
-    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
-        return False
-    if "desiredNumberScheduled" in status or workload.get("kind") == "DaemonSet":
-        wanted = status.get("desiredNumberScheduled", 0)
-        return bool(status.get("updatedNumberScheduled", 0) == status.get("numberAvailable", 0) == wanted)
-    wanted = spec.get("replicas", 1)
-    counts = (status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas"))
-    return all(count == wanted for count in counts)
 
 
 def sidecars_as_expected(
@@ -187,6 +127,13 @@ def has_sidecar(pod: Mapping[str, Any]) -> bool:
     spec = pod.get("spec") or {}
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     return any(container.get("name") == CONTAINER for container in containers)
+
+
+def _remember(objects: Sequence[dict[str, Any]], namespace: str | None) -> None:
+    """Write down what is about to change, for whoever finds the cluster after this run was killed."""
+    ledger = current().ledger
+    if ledger is not None:
+        ledger.remember((one, namespace) for one in objects)
 
 
 def _in_lab(namespaces: list[str] | str) -> list[str]:

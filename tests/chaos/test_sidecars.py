@@ -2,7 +2,8 @@
 
 import pytest
 
-from meshverdict.chaos.sidecars import has_sidecar, rolled_out
+from meshverdict.chaos.rollout import rolled_out
+from meshverdict.chaos.sidecars import has_sidecar
 from meshverdict.chaos.usage import lines
 
 DONE = {

@@ -154,6 +154,36 @@ def test_a_changed_object_becomes_what_it_was(access, cluster, tmp_path):
     assert sweep(access, tmp_path, access.lab_namespaces()) == []
 
 
+def test_sidecars_of_a_dead_run_go_with_its_label(access, cluster, tmp_path):
+    """A namespace's label is put back, and its pods are made anew, since they were made under the other label."""
+    space = ledger.address("v1", "Namespace", "c-app-count")
+    remember(access, tmp_path, space, dead())._stop.set()
+    cluster.kubectl("label", "namespace", "c-app-count", "istio-injection=enabled")
+    pods = cluster.kubectl("get", "pods", "-n", "c-app-count", "-o", "name")
+    assert sweep(access, tmp_path, access.lab_namespaces()) == [
+        "put back Namespace c-app-count as it was before 'a test'"
+    ]
+    assert "istio-injection" not in access.lab_namespaces()["c-app-count"]
+    assert cluster.kubectl("get", "pods", "-n", "c-app-count", "-o", "name") != pods
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "same"),
+    [
+        ({"a": 1, "b": {}}, {"a": 1}, True),
+        ({"annotations": {"kubectl.kubernetes.io/restartedAt": "x"}}, {}, True),
+        ({"replicas": 0}, {"replicas": 1}, False),
+        ({"replicas": 0}, {}, False),
+        ({"on": False}, {}, False),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, False),
+        ({"a": "text"}, {"a": {"b": 1}}, False),
+    ],
+)
+def test_what_counts_as_unchanged(now, before, same):
+    """Empty fields and restarts do not count as changes; everything else does."""
+    assert ledger._same(now, before) is same
+
+
 def test_a_deleted_object_is_made_again(access, cluster, tmp_path):
     """With its content, and without what the server had added."""
     cluster.kubectl("apply", "-f", "-", text=json.dumps(CONFIG))
