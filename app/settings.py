@@ -3,6 +3,7 @@
 | variable | default | meaning |
 |---|---|---|
 | REDIS_ENDPOINT | redis-svc.d-redis.svc.cluster.local | Redis: host name or address |
+| REDIS_WRITE_ENDPOINT |  | where /set and /reset go, where that is another one (a primary); empty: REDIS_ENDPOINT |
 | REDIS_PORT | 6379 | Redis: port |
 | REDIS_TIMEOUT_S | 1.0 | seconds that all work on Redis for one request may take together |
 | REDIS_CONNECTION | pooled | `pooled`: connections are kept; `fresh`: one is made for each request |
@@ -38,6 +39,7 @@ class Settings:
     """The app's settings; the module's table says what each one means."""
 
     redis_endpoint: str = "redis-svc.d-redis.svc.cluster.local"
+    redis_write_endpoint: str = ""
     redis_port: int = 6379
     redis_timeout_s: float = 1.0
     redis_connection: Connection = "pooled"
@@ -58,6 +60,7 @@ class Settings:
         """
         return cls(
             redis_endpoint=env.get("REDIS_ENDPOINT") or cls().redis_endpoint,
+            redis_write_endpoint=env.get("REDIS_WRITE_ENDPOINT") or "",
             redis_port=int(_number(env, "REDIS_PORT", 6379, 1, 65535)),
             redis_timeout_s=_number(env, "REDIS_TIMEOUT_S", 1.0, 0.001, 3600),
             redis_connection=_choice(env, "REDIS_CONNECTION", ("pooled", "fresh")),

@@ -86,39 +86,53 @@ class BoundedConnection(redis.Connection):
 class TimeStore:
     """The seed's one key in Redis.
 
+    Where writes have an endpoint of their own, they are read back there: a replica may not have them yet.
     Every method raises ``redis.RedisError`` when Redis has not answered within the timeout.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.name = f"{settings.redis_endpoint}:{settings.redis_port}"
-        self._settings = settings
-        self._resolver = Resolver(settings.redis_endpoint)
-        self._shared = self._pool() if settings.redis_connection == "pooled" else None
+        hosts = dict.fromkeys(
+            [settings.redis_endpoint, settings.redis_write_endpoint or settings.redis_endpoint]
+        )
+        self.name = " or ".join(f"{host}:{settings.redis_port}" for host in hosts)
+        self._readers = Server(settings, settings.redis_endpoint)
+        write = settings.redis_write_endpoint
+        self._writer = Server(settings, write) if write else self._readers
 
     def set_now(self) -> str:
         """Store the time of now; returns what Redis then holds."""
-        with self._client() as client:
+        with self._writer.client() as client:
             client.set(KEY, str(datetime.now()))  # noqa: DTZ005 - the seed stores local time without a zone
             return str(client.get(KEY))
 
     def get(self) -> str:
         """What Redis holds, as the seed prints it: ``b'2019-12-28 20:06:33.919059'``, or ``None``."""
-        with self._client() as client:
+        with self._readers.client() as client:
             return str(client.get(KEY))
 
     def reset(self) -> str:
         """Forget the time; returns what Redis then holds."""
-        with self._client() as client:
+        with self._writer.client() as client:
             client.delete(KEY)
             return str(client.get(KEY))
 
     def ping(self) -> bool:
-        """Whether Redis answers a PING."""
-        with self._client() as client:
+        """Whether Redis answers a PING: the one that is read from."""
+        with self._readers.client() as client:
             return bool(client.ping())
 
+
+class Server:
+    """One name under which Redis is reached, and the connections to it."""
+
+    def __init__(self, settings: Settings, host: str) -> None:
+        self._settings = settings
+        self._resolver = Resolver(host)
+        self._shared = self._pool() if settings.redis_connection == "pooled" else None
+
     @contextmanager
-    def _client(self) -> Iterator[redis.Redis]:
+    def client(self) -> Iterator[redis.Redis]:
+        """A client for one request, whose commands share its deadline."""
         DEADLINE.at = time.monotonic() + self._settings.redis_timeout_s
         pool = self._shared or self._pool()
         try:
@@ -134,7 +148,7 @@ class TimeStore:
         return redis.ConnectionPool(
             connection_class=BoundedConnection,
             resolver=self._resolver,
-            host=self._settings.redis_endpoint,
+            host=self._resolver.host,
             port=self._settings.redis_port,
             retry=Retry(NoBackoff(), 0),
         )

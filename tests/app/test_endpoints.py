@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+import threading
+import time
 
 import pytest
 
@@ -63,3 +67,39 @@ def test_artificial_work(start_app, redis_server):
         assert app.get("/version").seconds < 0.25
     assert used["sleep"] < 0.15
     assert used["cpu"] > 0.25
+
+
+def pass_on(listener, port):
+    """Everything that is said to *listener*, to a port of this machine and back, until nobody listens."""
+
+    def pump(source, sink):
+        with contextlib.suppress(OSError), source, sink:
+            while data := source.recv(65536):
+                sink.sendall(data)
+
+    with contextlib.suppress(OSError):
+        while True:
+            caller, _ = listener.accept()
+            called = socket.create_connection(("127.0.0.1", port))
+            for pair in ((caller, called.dup()), (called, caller.dup())):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+
+@pytest.mark.parametrize("connection", ["pooled", "fresh"])
+def test_writes_go_to_their_own_endpoint(start_app, redis_server, start_redis, free_port, connection):
+    """/set and /reset ask the primary and answer what it holds; /get asks the replica, which has it soon after."""
+    # The endpoints share a port number, so the primary answers at an address of its own.
+    with start_redis(free_port) as replica, socket.create_server(("127.0.0.2", free_port)) as primary:
+        threading.Thread(target=pass_on, args=(primary, redis_server.port), daemon=True).start()
+        replica.command("REPLICAOF", "127.0.0.1", str(redis_server.port))
+        shared = {"REDIS_PORT": free_port, "REDIS_CONNECTION": connection, "REDIS_ENDPOINT": "127.0.0.1"}
+        assert start_app(**shared).get("/set").status == 503, "a replica refuses writes"
+        app = start_app(**shared, REDIS_WRITE_ENDPOINT="127.0.0.2")
+        stored = app.get("/set")
+        assert stored.status == 200
+        deadline = time.monotonic() + 10
+        while (read := app.get("/get")).body != stored.body and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert read.body == stored.body
+        assert app.get("/reset").json() == {"time": "None"}
+        primary.shutdown(socket.SHUT_RDWR)
