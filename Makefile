@@ -5,7 +5,7 @@ unexport MESHVERDICT_CONTEXT
 .PHONY: setup demo test lint bench clean
 
 setup: ; @scripts/setup
-demo: setup ; @.venv/bin/meshverdict demo
+demo: setup ; @.venv/bin/meshverdict demo $(if $(SIDECARS),--sidecars)
 # First what mostly waits, side by side; then what measures, alone.
 test: ; @scripts/setup --tests
 	.venv/bin/pytest -n 3 --dist loadgroup -m "not alone" && .venv/bin/pytest -m alone

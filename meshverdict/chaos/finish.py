@@ -52,7 +52,10 @@ def describe(session: Session) -> dict[str, Any]:
             "context": session.access.context,
             "version": _version(session),
         },
-        "settings": {**(lab.settings if lab else {}), "istio_defaults": None},
+        "settings": {
+            **(lab.settings if lab else {}),
+            "istio_defaults": lab.settings.get("mesh_retries") if lab else None,
+        },
         "software": {**run_json.software(), **session.programs},
         "machine": run_json.machine(),
         "phases": timeline.as_json(),

@@ -33,6 +33,7 @@ _OPTIONS: Final = {
     "zone_delay_ms": "--zone-delay",
     "denied": "--denied",
     "established": "--established",
+    "mesh_retries": "--mesh-retries",
 }
 
 
@@ -58,6 +59,7 @@ class Wanted:
     denied: str | None = None
     established: str | None = None
     sidecars: bool | None = None
+    mesh_retries: str | None = None
     name: str = field(default=DEFAULT_NAME)
 
     def asked(self) -> dict[str, Any]:

@@ -19,13 +19,18 @@ ARGUMENTS: Final = (
     "denied",
     "established",
     "sidecars",
+    "mesh_retries",
     "load",
     "baseline_s",
     "connections",
     "telemetry",
     "progress",
 )
-_CHOICES: Final = {"denied": ("drop", "reject"), "established": ("keep", "cut")}
+_CHOICES: Final = {
+    "denied": ("drop", "reject"),
+    "established": ("keep", "cut"),
+    "mesh_retries": ("today", "1.14"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +120,10 @@ def parse(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Options:
 
 def _wanted(arguments: Mapping[str, Any], name: str) -> Wanted:
     for key, choices in _CHOICES.items():
-        if arguments.get(key) is not None and arguments[key] not in choices:
+        # A variable that looks like a number has become one: 1.14.
+        if arguments.get(key) is not None and str(arguments[key]) not in choices:
             raise UsageError(f"control meshverdict: {key} {arguments[key]!r}: one of {', '.join(choices)}")
+    retries = arguments.get("mesh_retries")
     zones, delay = arguments.get("zones"), arguments.get("zone_delay_ms")
     return Wanted(
         zones=None if zones is None else int(_number("zones", arguments, 1)),
@@ -124,6 +131,7 @@ def _wanted(arguments: Mapping[str, Any], name: str) -> Wanted:
         denied=arguments.get("denied"),
         established=arguments.get("established"),
         sidecars=arguments.get("sidecars"),
+        mesh_retries=None if retries is None else str(retries),
         name=name,
     )
 

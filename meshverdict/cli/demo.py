@@ -15,6 +15,7 @@ from meshverdict.lab.pod_table import render
 from meshverdict.lab.state import LabInfo, StateFolder
 from meshverdict.model.errors import EXIT_INVALID, LabError
 from meshverdict.model.paths import data_folder, project_root
+from meshverdict.model.settings import LabSettings
 
 EXAMPLE = "reports/example/isolate-redis/report.html"
 DOWN_TIMEOUT_S = 15.0
@@ -30,9 +31,14 @@ def demo(options: argparse.Namespace) -> int:
 
     state = StateFolder(options.name)
     was_running = state.running()
-    progress("1/3  the lab: traefik -> apache -> app -> redis, each in its own namespace")
+    beside = ", with an Envoy beside each" if options.sidecars else ""
+    progress(f"1/3  the lab: traefik -> apache -> app -> redis, each in its own namespace{beside}")
     try:
-        info = start(UpOptions(name=options.name, port=options.port), lambda line: progress(f"     {line}"))
+        wanted = LabSettings(sidecars=options.sidecars)
+        info = start(
+            UpOptions(name=options.name, port=options.port, settings=wanted),
+            lambda line: progress(f"     {line}"),
+        )
     except LabError as error:
         progress(f"meshverdict: {error}")
         progress(f"Meanwhile, a report that was measured elsewhere: {_example()}")

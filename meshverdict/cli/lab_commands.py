@@ -36,6 +36,7 @@ def settings_of(options: argparse.Namespace) -> LabSettings:
         established=options.established,
         network_policy=options.network_policy == "on",
         sidecars=options.sidecars,
+        mesh_retries=options.mesh_retries,
     )
 
 

@@ -109,6 +109,7 @@ def _lab(commands: Commands) -> None:
     run_demo = _command(
         commands, "demo", demo, "lab, load, policy, report: the whole thing once, in about two minutes"
     )
+    run_demo.add_argument("--sidecars", action="store_true", help="with an Envoy sidecar beside each pod")
     run_demo.add_argument("--keep", action="store_true", help="leave the lab running afterwards")
     run_demo.add_argument(
         "--port", type=int, default=DEFAULT_INGRESS_PORT, help="publish the ingress on 127.0.0.1:PORT"
@@ -278,4 +279,10 @@ def lab_settings(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--sidecars", action="store_true", help="inject Envoy sidecars into the lab's namespaces"
+    )
+    command.add_argument(
+        "--mesh-retries",
+        choices=("today", "1.14"),
+        default="today",
+        help="what sidecars retry by default: as Istio today, or as Istio 1.14, also answers of 503",
     )

@@ -146,7 +146,7 @@ class _Supervisor:
                 images=images,
                 token=api.pod_token,
                 on_lost=lost,
-                mesh=Settings(inline_endpoints=few_files()),
+                mesh=Settings(inline_endpoints=few_files(), retries=options.settings.mesh_retries),
             ),
         )
         reconciler = Reconciler(

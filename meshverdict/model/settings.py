@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Denied = Literal["drop", "reject"]
 Established = Literal["keep", "cut"]
+MeshRetries = Literal["today", "1.14"]
 DEFAULT_INGRESS_PORT = 8081
 
 
@@ -21,6 +22,8 @@ class LabSettings:
         established: Whether a new policy also cuts connections that are open (``cut``) or not (``keep``).
         network_policy: False accepts NetworkPolicy objects and enforces none, as flannel does.
         sidecars: Inject an Envoy sidecar into every lab namespace's pods.
+        mesh_retries: What the sidecars retry where no rule says: as Istio ``today``, or as Istio ``1.14``, which also
+            retried answers of 503.
     """
 
     zones: int = 1
@@ -29,6 +32,7 @@ class LabSettings:
     established: Established = "cut"
     network_policy: bool = True
     sidecars: bool = False
+    mesh_retries: MeshRetries = "today"
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON values."""
