@@ -51,6 +51,7 @@ def describe(session: Session) -> dict[str, Any]:
             "kind": session.access.kind,
             "context": session.access.context,
             "version": _version(session),
+            **session.place,
         },
         "settings": {
             **(lab.settings if lab else {}),
@@ -69,6 +70,7 @@ def describe(session: Session) -> dict[str, Any]:
             "diagnoses": [asdict(diagnosis) for diagnosis in session.diagnoses],
             "tries": [asdict(tried) for tried in session.tries],
             "flow_log": bool(session.flow_log and session.flow_log.pods),
+            "flows_lost": session.flow_log.lost if session.flow_log else 0,
         },
         "validity": {"valid": not problems, "reasons": problems},
     }

@@ -1,7 +1,7 @@
 """Bring the cluster's flow log home while a run lasts: who was let through, and who was dropped.
 
-The embedded lab's log pods (`flows-<node>` in `meshverdict-system`) write Hubble's own flow JSON. A cluster
-without them has no flow log, and a run says so instead of claiming that nothing was dropped.
+The embedded lab's log pods (`flows-<node>` in `meshverdict-system`) write Hubble's own flow JSON; a cluster with Cilium
+has Hubble itself. Any other has no flow log, and a run says so instead of claiming that nothing was dropped.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final
 from kubernetes.client.exceptions import ApiException
 
 from meshverdict.analysis.flows import DROPPED, Flow, parse_flow
+from meshverdict.chaos import hubble
 from meshverdict.chaos.manifests import NOT_FOUND
 from meshverdict.load.follow import OVERLAP_S, follow, pod_log
 from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from meshverdict.chaos.cluster import KubeAccess
@@ -30,6 +31,7 @@ FILE: Final = "flows.jsonl"
 NAMESPACE: Final = "meshverdict-system"
 PREFIX: Final = "flows-"
 _KEPT: Final = 50_000
+_AGAIN: Final = 500
 
 
 class FlowLog:
@@ -37,14 +39,18 @@ class FlowLog:
 
     Attributes:
         pods: Names of the pods whose logs are followed; empty when the cluster has none.
+        agents: Those of them that are Cilium's.
         failure: Why no more is written, if the file could not be.
     """
 
-    def __init__(self, access: KubeAccess, path: Path) -> None:
+    def __init__(self, access: KubeAccess, path: Path, namespaces: Iterable[str] = ()) -> None:
         self._access = access
+        self._namespaces = tuple(namespaces)
+        self.agents: list[hubble.Agent] = []
         self._path = path
         self._start = time.time()
         self._dropped: deque[Flow] = deque(maxlen=_KEPT)
+        self._known: deque[bytes] = deque(maxlen=_AGAIN)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -63,6 +69,7 @@ class FlowLog:
         pods = [p for p in found if p["metadata"]["name"].startswith(PREFIX)]
         self.pods = [p["metadata"]["name"] for p in pods]
         if not pods:
+            self._follow_hubble()
             return
         self._path.touch()
         for pod in pods:
@@ -70,6 +77,35 @@ class FlowLog:
             thread = threading.Thread(target=self._follow, args=names, name=f"flows {names[0]}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _follow_hubble(self) -> None:
+        """Cilium's own flow log, where there is one that we may read."""
+        self.pods = hubble.agents(self._access)
+        if not self.pods:
+            return
+        self._path.touch()
+        for pod in self.pods:
+            agent = hubble.Agent(self._access, pod, self._namespaces)
+            self.agents.append(agent)
+            thread = threading.Thread(
+                target=agent.follow, args=(self._once, self._stop), name=f"hubble {pod}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def _once(self, text: bytes) -> None:
+        """A line of Hubble; after a lost connection some are told twice."""
+        flow = self._parse(text)
+        with self._lock:
+            known = text in self._known
+            self._known.append(text)
+        if flow is not None and not known and flow.time >= self._start:
+            self._take(flow, text)
+
+    @property
+    def lost(self) -> int:
+        """Events that the cluster's own flow log could not keep up with."""
+        return sum(agent.lost for agent in self.agents)
 
     def _follow(self, pod: str, container: str) -> None:
         recent: deque[tuple[float, bytes]] = deque()
@@ -122,8 +158,8 @@ class FlowLog:
         """
         if not self.pods:
             raise LabError(
-                f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}), so dropped"
-                " flows cannot be counted"
+                f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}, and no Cilium whose agents"
+                " may be asked, see manifests/access/flows-hubble.yaml), so dropped flows cannot be counted"
             )
         with self._lock:
             return sum(
@@ -142,9 +178,9 @@ class FlowLog:
 
 
 @contextmanager
-def recording(access: KubeAccess, path: Path) -> Iterator[FlowLog]:
-    """A flow log that is followed as long as the block lasts."""
-    flows = FlowLog(access, path)
+def recording(access: KubeAccess, path: Path, namespaces: Iterable[str] = ()) -> Iterator[FlowLog]:
+    """A flow log that is followed as long as the block lasts; of Hubble's, what concerns the *namespaces*."""
+    flows = FlowLog(access, path, namespaces)
     flows.start()
     try:
         yield flows

@@ -33,6 +33,7 @@ from meshverdict.chaos.ingress import forwarded
 from meshverdict.chaos.leftovers import sweep
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
+from meshverdict.chaos.survey import look
 from meshverdict.chaos.system_log import SystemLog
 from meshverdict.chaos.timeline import BASELINE, Timeline
 from meshverdict.load.driver import LoadHandle, start_load
@@ -71,6 +72,7 @@ class Session:
     Attributes:
         planned_s: About how long method and rollbacks take.
         namespaces: The lab's namespaces, with their labels.
+        place: What a real cluster is: network plug-in, Istio, zones.
         pictures: The table of endpoints, by the time at which it was taken.
         ledger: Where everything is written down before it is changed.
         programs: The versions of the lab's programs.
@@ -102,6 +104,7 @@ class Session:
     traffic: SystemLog | None = None
     load: LoadHandle | None = None
     load_summary: LoadSummary | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     programs: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -188,8 +191,10 @@ class Session:
         """Start everything that measures, then the load, and wait for the end of the baseline."""
         enter = self.measuring.enter_context
         self.picture("before")
+        if self.access.kind == "real":
+            self.place = look(self.access).as_dict()
         self.programs = versions.programs(self.access, self.pods())
-        self.flow_log = enter(flows.recording(self.access, self.folder / flows.FILE))
+        self.flow_log = enter(flows.recording(self.access, self.folder / flows.FILE, self.namespaces))
         if self.options.telemetry:
             self.samples = enter(
                 telemetry.sampling(self.access, self.namespaces, self.folder / telemetry.FILE)

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client.exceptions import ApiException
@@ -111,10 +112,11 @@ class Telemetry:
 
     def _publishers(self) -> list[tuple[str, str]]:
         try:
-            found = self._access.json(self._access.core.list_pod_for_all_namespaces)["items"]
+            core = self._access.core
+            found = [self._access.json(core.list_namespaced_pod, name)["items"] for name in self._namespaces]
         except (ApiException, HTTPError, OSError):
             return []
-        return publishers(p for p in found if p["metadata"]["namespace"] in self._namespaces)
+        return publishers(chain.from_iterable(found))
 
     def _sample(self, namespace: str, name: str) -> None:
         now = time.time()
