@@ -12,8 +12,9 @@ from meshverdict.cluster.objects import CRDS, Objects, Write
 from meshverdict.lab.manifests import as_applied
 from meshverdict.model.errors import UsageError
 from meshverdict.runtime.mesh_admission import MeshWebhook, definitions
+from meshverdict.runtime.node_object import node_manifest
 from meshverdict.runtime.runtime import SYSTEM_NAMESPACE, capacity, system_manifests
-from meshverdict.runtime.topology import API_PORT, WORLD_ADDRESS, Node, node_manifest
+from meshverdict.runtime.topology import API_PORT, WORLD_ADDRESS, Node
 
 _MANAGER = "meshverdict"
 _POLICIES = "networkpolicies.networking.k8s.io"

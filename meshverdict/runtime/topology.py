@@ -102,46 +102,6 @@ def sandbox_request(uid: str, hostname: str, node: Node, address: str) -> dict[s
     }
 
 
-def node_manifest(node: Node, capacity: dict[str, float], now: str) -> dict[str, Any]:
-    """The Node object, Ready."""
-    memory = f"{int(capacity['memory'] // 1024)}Ki"
-    amounts = {"cpu": str(int(capacity["cpu"])), "memory": memory, "pods": "1000"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": node.name,
-            "labels": {
-                "kubernetes.io/hostname": node.name,
-                "kubernetes.io/os": "linux",
-                "topology.kubernetes.io/zone": node.zone,
-                "topology.kubernetes.io/region": REGION,
-            },
-        },
-        "spec": {"podCIDR": pod_blocks(node.number)[0], "podCIDRs": pod_blocks(node.number)},
-        "status": {
-            "capacity": amounts,
-            "allocatable": amounts,
-            "addresses": [
-                {"type": "InternalIP", "address": node.address},
-                {"type": "Hostname", "address": node.name},
-            ],
-            "conditions": [_ready(now)],
-        },
-    }
-
-
-def _ready(now: str) -> dict[str, Any]:
-    return {
-        "type": "Ready",
-        "status": "True",
-        "reason": "KubeletReady",
-        "message": "the embedded lab's kubelet is running",
-        "lastHeartbeatTime": now,
-        "lastTransitionTime": now,
-    }
-
-
 def _blocks(node: Node) -> list[list[Any]]:
     return [_split(cidr) for cidr in pod_blocks(node.number, _BLOCKS)]
 

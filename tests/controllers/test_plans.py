@@ -3,7 +3,7 @@
 import pytest
 from pretend_views import NOW, THEN, node, pod, view
 
-from meshverdict.cluster.controllers import endpoints, job_pods, rollout
+from meshverdict.cluster.controllers import endpoints, job_pods, namespace, rollout
 from meshverdict.cluster.controllers.changes import Create, Delete, Emit, Requeue, Update, UpdateStatus
 from meshverdict.cluster.controllers.meta import matches, scaled, seconds, stamp
 from meshverdict.cluster.controllers.replicaset import deletion_order, plan
@@ -253,3 +253,25 @@ def test_stale_counts_do_not_take_down_more_than_allowed():
 
     changes = rollout.rolling(deployment, sized("new", 2, 1), [sized("old", 3, 4)])
     assert [c.obj["spec"]["replicas"] for c in changes if isinstance(c, Update)] == [2]
+
+
+def test_a_namespace_keeps_its_contents_for_a_grace():
+    """Nothing is deleted before it is over: `kubectl delete -f FOLDER` names the contents after the namespace."""
+    going = {
+        "metadata": {"name": "x", "deletionTimestamp": stamp(NOW)},
+        "spec": {"finalizers": ["kubernetes"]},
+    }
+    plan_namespace = namespace.planner("ca")
+    (wait,) = plan_namespace(view(pods=[running("p")]), going, NOW)
+    assert wait == Requeue(seconds(stamp(NOW)) + namespace.GRACE_S - NOW)
+    later = plan_namespace(view(pods=[running("p")]), going, NOW + namespace.GRACE_S)
+    assert [type(change) for change in later] == [Delete]
+
+
+def test_ports_stand_in_the_order_of_a_real_controller():
+    """By the hash of the port as Go prints it: seen in recordings, http before redis and web before admin."""
+    for wanted in (("http", 7379), ("redis", 6379)), (("web", 80), ("admin", 8080)):
+        for order in wanted, wanted[::-1]:
+            ports = [{"name": n, "port": p, "targetPort": p, "protocol": "TCP"} for n, p in order]
+            found = endpoints._ports({"spec": {"ports": ports}}, running("p"))
+            assert [(name, number) for name, _, number, _ in found] == list(wanted)

@@ -10,6 +10,7 @@ from . import pods as pod_facts
 from . import revisions
 from .changes import Change, Create, Delete, Emit, UpdateStatus, View
 from .meta import (
+    annotations_of,
     claim,
     counters,
     deleting,
@@ -51,7 +52,7 @@ class _Seat:
 def plan(view: View, daemonset: Manifest, now: float) -> list[Change]:
     """Pods for nodes without one, the next nodes of an update, and the status."""
     mine, changes = claim(view, "pods", daemonset, daemonset["spec"]["selector"])
-    generation = {GENERATION: str(daemonset["metadata"].get("generation", 1))}
+    generation = {GENERATION: str(daemonset["metadata"].get("generation", 1)), **annotations_of(daemonset)}
     revision, revised = revisions.current(view, daemonset, revisions.HASH_LABEL, generation)
     digest = labels_of(revision)[revisions.HASH_LABEL]
     seats = _seats(view, daemonset, mine)

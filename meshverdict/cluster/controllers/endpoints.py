@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -106,12 +107,22 @@ def _pods(view: View, service: Manifest) -> list[Manifest]:
 
 def _ports(service: Manifest, pod: Manifest) -> Ports:
     """The Service's ports as this pod has them; a named port that it lacks is left out."""
-    return tuple(
+    found = [
         (port.get("name", ""), protocol, number, port.get("appProtocol", ""))
         for port in service["spec"].get("ports") or ()
         if (protocol := port.get("protocol", "TCP"))
         and (number := _number(port.get("targetPort", port["port"]), protocol, pod)) is not None
+    ]
+    return tuple(sorted(found, key=lambda port: _go_hash(*port)))
+
+
+def _go_hash(name: str, protocol: str, number: int, app_protocol: str) -> str:
+    """What a real controller orders ports by: the MD5 of the port as Go prints it (`hash.DeepHashObject`)."""
+    text = (
+        f"(v1.EndpointPort){{Name:(*string){name} Protocol:(*v1.Protocol){protocol} Port:(*int32){number} "
+        f"AppProtocol:(*string){app_protocol or '<nil>'}}}"
     )
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _number(target: int | str, protocol: str, pod: Manifest) -> int | None:

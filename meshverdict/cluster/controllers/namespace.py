@@ -11,11 +11,14 @@ from collections.abc import Callable
 
 from meshverdict.cluster.store import Manifest
 
-from .changes import Change, Create, Delete, Update, UpdateStatus, View
-from .meta import deleting, name_of, namespace_of, stamp, uid_of, with_status
+from .changes import Change, Create, Delete, Requeue, Update, UpdateStatus, View
+from .meta import deleting, name_of, namespace_of, seconds, stamp, uid_of, with_status
 
 RESOURCE = "namespaces"
 FINALIZER = "kubernetes"
+# A real controller waits 5 s before it empties a namespace. `kubectl delete -f FOLDER` relies on the wait: what the
+# folder names after its namespace is still there when its turn comes.
+GRACE_S = 2.0
 ROOT_CA = "kube-root-ca.crt"
 _EXPLANATION = (
     "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints "
@@ -76,6 +79,9 @@ def _furnish(view: View, name: str, root_ca: str) -> list[Change]:
 
 
 def _terminate(view: View, namespace: Manifest, now: float) -> list[Change]:
+    wait = seconds(namespace["metadata"]["deletionTimestamp"]) + GRACE_S - now
+    if wait > 0:
+        return [Requeue(wait)]
     contents = view.contents(name_of(namespace))
     first = {"pods": contents["pods"]} if "pods" in contents else contents
     changes: list[Change] = [
