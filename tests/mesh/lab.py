@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,6 +98,11 @@ class Slot:
     fd: int
     folder: Path
     status: int = 200
+    # Address and host that the application calls, and whose status it takes for its own.
+    calls: tuple[str, str] | None = None
+    # Answers are held back until so many requests wait for them.
+    together: int = 0
+    waiting: list[asyncio.Event] = field(default_factory=list)
     requests: Counter = field(default_factory=Counter)
     workload: Workload | None = None
     envoy: subprocess.Popen | None = None
@@ -131,6 +137,24 @@ class Slot:
         found = {name.lower(): value for name, value in reply.getheaders()}
         return Answer(reply.status, found, body, (time.monotonic() - start) * 1000)
 
+    def relay(self) -> int:
+        """Call the next tier; its status."""
+        address, host = self.calls
+        return self.request(address, 80, host=host).status
+
+    async def gather(self) -> None:
+        """Wait until `together` requests are here, once."""
+        if not self.together:
+            return
+        event = asyncio.Event()
+        self.waiting.append(event)
+        if len(self.waiting) >= self.together:
+            self.together = 0
+            for one in self.waiting:
+                one.set()
+            self.waiting.clear()
+        await event.wait()
+
     def admin(self, path: str) -> str:
         """The sidecar's admin interface."""
         answer = self.request("127.0.0.1", ADMIN_PORT, path)
@@ -163,6 +187,9 @@ class Applications:
 
     def __init__(self, slots: list[Slot]) -> None:
         self._loop = asyncio.new_event_loop()
+        # Tiers wait for each other: as many threads as there may be requests under way.
+        self._threads = ThreadPoolExecutor(256)
+        self._loop.set_default_executor(self._threads)
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._servers = []
@@ -195,6 +222,7 @@ class Applications:
         asyncio.run_coroutine_threadsafe(cancel(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._threads.shutdown()
         self._loop.close()
 
     @staticmethod
@@ -222,6 +250,10 @@ class Applications:
                     slot.requests[path] += 1
                     if path.startswith("/delay/"):
                         await asyncio.sleep(float(path.rpartition("/")[2]))
+                    await slot.gather()
+                    status = slot.status
+                    if slot.calls and status == 200:
+                        status = await asyncio.to_thread(slot.relay)
                     body = json.dumps(
                         {
                             "pod": slot.workload.name if slot.workload else slot.ip,
@@ -231,7 +263,7 @@ class Applications:
                             "headers": headers,
                         }
                     ).encode()
-                    top = f"HTTP/1.1 {slot.status} X\r\ncontent-type: application/json\r\n"
+                    top = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n"
                     writer.write(f"{top}content-length: {len(body)}\r\n\r\n".encode() + body)
                     await writer.drain()
             writer.close()
@@ -296,7 +328,7 @@ class Lab:
         """A sidecar for each of the mesh's workloads that has one; waits until all are ready."""
         self.stop()
         for slot, workload in zip(self.slots, mesh.workloads, strict=False):
-            slot.workload, slot.status = workload, 200
+            slot.workload, slot.status, slot.calls, slot.together = workload, 200, None, 0
             slot.requests.clear()
             if workload.sidecar:
                 self._launch(slot, mesh, workload)
