@@ -77,6 +77,7 @@ def build(contents: RunContents) -> Report:
         connections=connection_rows(contents.section("measures").get("connections")),
         provenance=_provenance(contents),
         lab_box=lab_box(contents),
+        embedded=contents.section("cluster").get("kind") == "embedded",
         pods=contents.pods,
         machine=contents.machine,
         usage=_usage(contents, windows),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshverdict.analysis.cases import cases
 from meshverdict.analysis.summary import Cell, Series, series, summarise
 from meshverdict.model.errors import UsageError
+from meshverdict.report.agreement import Agreement, agreement
 from meshverdict.report.compare_campaigns import CampaignComparison, compare_campaigns
 from meshverdict.report.files import is_campaign, judge_campaign, read_run
 from meshverdict.report.judge import could_not_measure, judge, windows_of
@@ -95,6 +96,7 @@ class Comparison:
         warnings: What differs besides what was measured.
         command: What to type for a verdict.
         minutes: How long that takes, about; None when it is not known.
+        agreement: Where the embedded lab and a real cluster agree, when there was one run on each.
     """
 
     a: Side
@@ -106,6 +108,7 @@ class Comparison:
     overlays: tuple[Overlay, ...]
     command: str
     minutes: float | None
+    agreement: Agreement | None = None
 
     @property
     def comparable(self) -> bool:
@@ -160,6 +163,7 @@ def compare(a: RunContents, b: RunContents) -> Comparison:
         overlays=() if refusals else _overlays(a, b),
         command=f"meshverdict run {_experiment_file(a)} --pairs {PAIRS_FOR_A_VERDICT}",
         minutes=None if seconds is None else 2 * PAIRS_FOR_A_VERDICT * seconds / 60,
+        agreement=None if refusals else agreement(a, b),
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshverdict import __version__
+from meshverdict.report.agreement import FACTOR
 from meshverdict.report.compare_words import description, measure_words
 from meshverdict.report.render.chart import Chart, Line
+from meshverdict.report.render.details import as_details
 from meshverdict.report.render.figure import figure
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.page import footer, page
-from meshverdict.report.render.parts import NOTHING, section, table
+from meshverdict.report.render.parts import NOTHING, chip, section, table
 from meshverdict.report.render.sections import probe_cells
 
 if TYPE_CHECKING:
+    from meshverdict.report.agreement import Agreement
     from meshverdict.report.compare import Comparison, Overlay, Side
 
 
@@ -42,6 +45,7 @@ def as_html(comparison: Comparison) -> str:
         h(
             "main",
             h("section", parts, id="sides"),
+            _agreement(comparison.agreement) if comparison.agreement else None,
             _probe_table(comparison),
             _measure_table(comparison),
             _overlay_section(charts),
@@ -100,6 +104,28 @@ def _side_card(name: str, side: Side) -> Html:
         h("ul", [h("li", reason) for reason in side.reasons]) if side.reasons else None,
         class_="group",
     )
+
+
+def _agreement(agreement: Agreement) -> Html:
+    tones = {True: "good", False: "bad", None: "unsure"}
+    rows = [
+        h(
+            "tr",
+            h("th", line.what, scope="row"),
+            h("td", line.embedded),
+            h("td", line.real),
+            h("td", chip(line.word, tones[line.agree])),
+            h("td", ", ".join(line.because) if line.agree is False else ""),
+        )
+        for line in agreement.lines
+    ]
+    head = ("", "embedded lab", "real cluster", "", "may be because of")
+    intro = (
+        f"{agreement.sentence} Effects are compared within each run, never latencies across machines; times of"
+        f" enforcement within a factor of {FACTOR:g} count as alike."
+    )
+    shown = table(head, rows, caption="Agreement of the embedded lab and the real cluster")
+    return section("agreement", "Does the embedded lab tell the truth?", intro, shown, as_details())
 
 
 def _probe_table(comparison: Comparison) -> Html | None:

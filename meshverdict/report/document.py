@@ -194,6 +194,7 @@ class Report:
         notices: What a reader must know before the figures.
         graphs: Service graph by title (before, during).
         lab_box: What this lab is not.
+        embedded: Whether the run was on an embedded lab.
         pods: What pods said of themselves.
         machine: How busy the machine was; None where that is not known.
         usage: What each tier used per request, window by window.
@@ -225,6 +226,7 @@ class Report:
     connections: tuple[ConnectionRow, ...]
     provenance: tuple[Group, ...]
     lab_box: tuple[str, ...]
+    embedded: bool
     pods: tuple[Samples, ...]
     machine: Samples | None
     usage: tuple[UsageRow, ...]

@@ -9,8 +9,10 @@ from meshverdict.model.errors import UsageError
 from meshverdict.report.compare import DESCRIPTION
 from meshverdict.report.compare_page import as_html
 from meshverdict.report.compare_words import description, measure_words, probe_words
+from meshverdict.report.fidelity import DOCUMENT
 
 if TYPE_CHECKING:
+    from meshverdict.report.agreement import Agreement
     from meshverdict.report.compare import Comparison, ProbeLine, Side
     from meshverdict.report.journal import Probe
 
@@ -52,6 +54,7 @@ def as_value(comparison: Comparison) -> dict[str, Any]:
             }
             for m in comparison.measures
         ],
+        "agreement": None if comparison.agreement is None else comparison.agreement.as_dict(),
         "verdict_command": comparison.command,
         "verdict_minutes": comparison.minutes,
     }  # fmt: skip
@@ -83,6 +86,7 @@ def as_markdown(comparison: Comparison) -> str:
         lines += ["| case | window | measure | A | B | B / A |", "|---|---|---|--:|--:|--:|"]
         lines += [f"| {' | '.join(map(_cell, measure_words(m)))} |" for m in comparison.measures]
         lines.append("")
+    lines += _agreement_markdown(comparison.agreement) if comparison.agreement else []
     lines += [f"- ⚠ {_cell(warning)}" for warning in comparison.warnings]
     return "\n".join(lines).rstrip()
 
@@ -113,8 +117,28 @@ def as_text(comparison: Comparison) -> str:
             last = group
         _, _, name, a, b, ratio = measure_words(measure)
         lines.append(f"    {name:22} {a:>10} {b:>10} {ratio:>8}")
+    lines += _agreement_text(comparison.agreement) if comparison.agreement else []
     lines += ["", *(f"warning: {warning}" for warning in comparison.warnings)] if comparison.warnings else []
     return "\n".join([*lines, "", description(comparison)])
+
+
+def _agreement_text(agreement: Agreement) -> list[str]:
+    lines = ["", f"Embedded lab and real cluster: {agreement.sentence}"]
+    for line in agreement.lines:
+        lines.append(f"  {line.word:14} {line.what}: {line.embedded} | {line.real}")
+        if line.agree is False and line.because:
+            lines.append(f"  {'':14}   may be because of: {', '.join(line.because)} ({DOCUMENT})")
+    return lines
+
+
+def _agreement_markdown(agreement: Agreement) -> list[str]:
+    lines = [f"**{_cell(agreement.sentence)}**", ""]
+    lines += ["| | embedded lab | real cluster | | may be because of |", "|---|---|---|---|---|"]
+    for line in agreement.lines:
+        because = ", ".join(line.because) if line.agree is False else ""
+        cells = (line.what, line.embedded, line.real, line.word, because)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return [*lines, "", f"What the embedded lab does differently by design: `{DOCUMENT}`.", ""]
 
 
 def _probe_value(line: ProbeLine) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from meshverdict.report.campaign import Campaign
 from meshverdict.report.claims import CLAIMS, Claim, ClaimWord, decide
 from meshverdict.report.judge import HOLDS, INVALID, judge
 from meshverdict.report.lab_box import lab_box
+from meshverdict.report.render.details import as_details
 from meshverdict.report.render.forest import bounds, ratio
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.page import footer, page
@@ -179,6 +180,7 @@ def render_verdict(rows: tuple[Row, ...], place: RunContents | None) -> str:
     measured = [row for row in rows if row.word != NOT_MEASURED]
     missing = [row for row in rows if row.word == NOT_MEASURED]
     box = h("ul", [h("li", line) for line in lab_box(place)]) if place is not None else None
+    more = as_details() if place is not None and place.section("cluster").get("kind") == "embedded" else None
     body = [
         h(
             "header",
@@ -197,7 +199,7 @@ def render_verdict(rows: tuple[Row, ...], place: RunContents | None) -> str:
                 id="claims",
             ),
             _missing(missing),
-            h("section", h("div", h("h2", "Where it was measured"), box, class_="box lab"), id="lab")
+            h("section", h("div", h("h2", "Where it was measured"), box, more, class_="box lab"), id="lab")
             if box
             else None,
         ),

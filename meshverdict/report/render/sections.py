@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshverdict.report.judge import DEVIATES, HOLDS, INVALID
 from meshverdict.report.render.axis import number
+from meshverdict.report.render.details import as_details
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.parts import NOTHING, TIMES, chip, section, table
 
@@ -126,7 +127,8 @@ def provenance(report: Report) -> Html:
 def lab_box(report: Report) -> Html:
     """What this lab is not."""
     lines = h("ul", [h("li", line) for line in report.lab_box])
-    return h("section", h("div", h("h2", "What this lab is not"), lines, class_="box lab"), id="lab")
+    more = as_details() if report.embedded else None
+    return h("section", h("div", h("h2", "What this lab is not"), lines, more, class_="box lab"), id="lab")
 
 
 def probe_cells(probe: Probe | None) -> list[Html]:
