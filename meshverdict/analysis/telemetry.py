@@ -23,7 +23,7 @@ BUSY_LIMIT: Final = 0.97
 # The machine below took cores away: nothing in here can see what that did.
 STEAL_LIMIT: Final = 0.1
 MIN_SAMPLES: Final = 5
-GAUGES: Final = ("busy_threads", "threads", "queue", "cpu_seconds", "rss_bytes")
+GAUGES: Final = ("busy_threads", "threads", "queue", "cpu_seconds", "rss_bytes", "handled")
 SHARES: Final = ("busy", "steal", "pressure")
 
 

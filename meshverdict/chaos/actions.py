@@ -7,25 +7,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from meshverdict.chaos.capacity import restore_capacity, set_capacity
 from meshverdict.chaos.faults import inject_faults, release_tiers, stall_tier
+from meshverdict.chaos.find_capacity import find_capacity, scaled
 from meshverdict.chaos.manifests import Objects, named, read_manifests
+from meshverdict.chaos.rate_limit import apply_policy
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
+from meshverdict.chaos.trigger import pause_redis, stop_processes
 from meshverdict.model.errors import LabError, UsageError
 
 __all__ = [
     "apply_manifests",
+    "apply_policy",
     "delete_manifests",
+    "find_capacity",
     "hold",
     "inject_faults",
     "label_injection",
     "mark_phase",
+    "pause_redis",
     "release_tiers",
     "restart_workloads",
+    "restore_capacity",
+    "set_capacity",
     "set_pod_metadata",
     "stall_tier",
     "start_load",
     "stop_load",
+    "stop_processes",
     "wait_for_pods_ready",
 ]
 
@@ -44,6 +54,7 @@ def start_load(  # noqa: PLR0917 - an experiment names its arguments
     locustfile: str | None = None,
     zone: str | None = None,
     name: str = "load",
+    of_capacity: float | str | None = None,
 ) -> dict[str, Any]:
     """Start a load as pods of the cluster; returns when it runs. The record is the run folder's load.jsonl.
 
@@ -61,8 +72,11 @@ def start_load(  # noqa: PLR0917 - an experiment names its arguments
         locustfile: Path, relative to the experiment's file; by default the lab's own.
         zone: Zone in which the pods run.
         name: Name of the load.
+        of_capacity: Arrivals as a share of what `find_capacity` found, or a shape of shares, in place of *rate*.
     """
-    fields = {k: v for k, v in locals().items() if v is not None}
+    fields = {k: v for k, v in locals().items() if v is not None and k != "of_capacity"}
+    if of_capacity is not None:
+        fields["rate"] = scaled(of_capacity, current().found_capacity())
     handle = current().begin_load(**fields)
     return handle.spec.as_json()
 

@@ -21,6 +21,7 @@ _UNDO: Final = {
     "create_network_policy": "remove_network_policy",
     "create_custom_object": "delete_custom_object",
     "apply_manifests": "delete_manifests",
+    "apply_policy": "delete_manifests",
 }
 
 

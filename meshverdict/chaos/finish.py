@@ -69,6 +69,7 @@ def describe(session: Session) -> dict[str, Any]:
             "faults": [asdict(fault) for fault in session.faults],
             "diagnoses": [asdict(diagnosis) for diagnosis in session.diagnoses],
             "tries": [asdict(tried) for tried in session.tries],
+            **session.measures,
             "flow_log": bool(session.flow_log and session.flow_log.pods),
             "flows_lost": session.flow_log.lost if session.flow_log else 0,
         },

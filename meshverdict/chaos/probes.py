@@ -16,7 +16,21 @@ from meshverdict.analysis.windows import Window as NamedWindow
 from meshverdict.chaos import cases, connections, record, run_json
 from meshverdict.chaos.diagnosis import faults_were_felt, guilty_tiers_named
 from meshverdict.chaos.intruders import tries_as_expected, try_to_reach
+from meshverdict.chaos.overload import (
+    all_threads_busy,
+    amplification,
+    busy_threads,
+    comes_back,
+    limited,
+    limited_as_computed,
+    metastable,
+    queue_length,
+    recovery_time,
+    replica_absences,
+    what_became_of_it,
+)
 from meshverdict.chaos.price import cpu_per_request
+from meshverdict.chaos.served import policies_served
 from meshverdict.chaos.session import Session, current
 from meshverdict.chaos.sidecars import sidecars_as_expected
 from meshverdict.chaos.version_shares import requests_lost, share_per_version, versions_as_expected
@@ -24,7 +38,11 @@ from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
 
 __all__ = [
+    "all_threads_busy",
+    "amplification",
+    "busy_threads",
     "case_answers",
+    "comes_back",
     "connections_as_expected",
     "cpu_per_request",
     "dropped_flows",
@@ -34,6 +52,13 @@ __all__ = [
     "goodput",
     "guilty_tiers_named",
     "latency_quantile",
+    "limited",
+    "limited_as_computed",
+    "metastable",
+    "policies_served",
+    "queue_length",
+    "recovery_time",
+    "replica_absences",
     "requests_lost",
     "share_per_version",
     "sidecars_as_expected",
@@ -42,6 +67,7 @@ __all__ = [
     "tries_as_expected",
     "try_to_reach",
     "versions_as_expected",
+    "what_became_of_it",
 ]
 AS_EXPECTED = "as expected: "
 NOT_EXPECTED = "NOT as expected: "

@@ -77,6 +77,7 @@ class Session:
         ledger: Where everything is written down before it is changed.
         programs: The versions of the lab's programs.
         problems: Why the run is not valid, as far as we know, in words.
+        measures: What activities found out, for run.json.
         tries: What intruders tried, and what came of it.
         faults: What was done to tiers on purpose.
         diagnoses: Whom each fault was put down to.
@@ -108,6 +109,7 @@ class Session:
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     programs: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    measures: dict[str, Any] = field(default_factory=dict)
     tries: list[Try] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
@@ -138,6 +140,19 @@ class Session:
                 "where the ingress is, is not known: set MESHVERDICT_INGRESS=http://ADDRESS:PORT"
             )
         return found
+
+    def found_capacity(self) -> float:
+        """Requests a second that `find_capacity` found.
+
+        Raises:
+            UsageError: It was not asked.
+        """
+        found = self.measures.get("capacity")
+        if found is None:
+            raise UsageError(
+                "the capacity is not known: the experiment needs find_capacity before this activity"
+            )
+        return float(found["per_s"])
 
     def pods(self) -> list[dict[str, Any]]:
         """The pods of the lab's namespaces, our own probers and load left out."""

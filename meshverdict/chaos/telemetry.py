@@ -34,7 +34,10 @@ _GAUGES: Final = {
     "process_cpu_seconds_total": "cpu_seconds",
     "process_resident_memory_bytes": "rss_bytes",
 }
-_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+([^\s]+)")
+# Requests, counted when they are done. The kubelet's questions are nobody's requests.
+_HANDLED: Final = "app_request_duration_seconds_count"
+_PROBES: Final = ('endpoint="/healthz"', 'endpoint="/readyz"')
+_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(\{[^}]*\})?\s+([^\s]+)")
 
 
 def gauges(text: str) -> dict[str, float]:
@@ -46,14 +49,20 @@ def gauges(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for line in text.splitlines():
         match = _SAMPLE.match(line)
-        name = _GAUGES.get(match[1]) if match else None
+        name = _name(match[1], match[2] or "") if match else None
         if match is None or name is None:
             continue
         try:
-            found[name] = found.get(name, 0.0) + float(match[2])
+            found[name] = found.get(name, 0.0) + float(match[3])
         except ValueError:
             continue
     return found
+
+
+def _name(metric: str, labels: str) -> str | None:
+    if metric == _HANDLED and not any(probe in labels for probe in _PROBES):
+        return "handled"
+    return _GAUGES.get(metric)
 
 
 def publishers(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -1,0 +1,166 @@
+"""Find the capacity: the offered load at which goodput stops following.
+
+So that an experiment can say "0.8 of the capacity" and mean it on any machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from meshverdict.analysis.overload import flow_of
+from meshverdict.analysis.snowball import knee
+from meshverdict.analysis.validity import invalid_reasons
+from meshverdict.chaos.session import current
+from meshverdict.chaos.telemetry import METRICS_PORT, gauges, publishers
+from meshverdict.load.driver import start_load
+from meshverdict.load.spec import IMAGE, LoadSpec
+from meshverdict.model.errors import LabError, UsageError
+from meshverdict.model.record_reader import read_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshverdict.analysis.snowball import Knee
+    from meshverdict.chaos.cluster import KubeAccess
+
+log = logging.getLogger("chaostoolkit")
+_TRIES: Final = 3
+_LOWEST: Final = 5.0
+_DRAIN_S: Final = 60.0
+_QUIET: Final = 2
+# Which numbers of a shape are rates.
+_RATES: Final = {"ramp": (0, 1), "burst": (0, 1)}
+
+
+def find_capacity(
+    seconds: float = 20.0,
+    most: float = 200.0,
+    deadline_ms: float = 1000.0,
+    tags: list[str] | None = None,
+) -> dict[str, Any]:
+    """Let the offered load rise until goodput no longer follows, and wait until the queues are empty again.
+
+    Later activities of the run say `of_capacity` (start_load) and `limit_of_capacity` (apply_policy). The record of the
+    search is in the run folder's `capacity/`. It needs a run in which no load runs yet.
+
+    Args:
+        seconds: How long the load rises.
+        most: Requests a second at the end of the rise; three times as many when goodput followed to the end.
+        deadline_ms: A good answer later than this is no goodput.
+        tags: Only tasks with one of these tags; by default those of case 1.
+    """
+    session = current()
+    if session.load is not None:
+        raise UsageError("find_capacity: a load runs already; find the capacity before start_load")
+    top = float(most)
+    for attempt in range(_TRIES):
+        folder = session.folder / ("capacity" if not attempt else f"capacity-{attempt + 1}")
+        folder.mkdir()
+        found = _search(folder, float(seconds), top, float(deadline_ms), tuple(tags or ("case1",)))
+        _await_empty_queues(session.access, session.namespaces)
+        if found is not None:
+            session.measures["capacity"] = {
+                "per_s": round(found.capacity, 2),
+                "reached_at": round(found.at, 2),
+            }
+            log.info("Capacity: %.1f requests a second", found.capacity)
+            return dict(session.measures["capacity"])
+        top *= 3
+    raise LabError(
+        f"goodput followed the load up to {top / 3:g} requests a second: there is no capacity to be found below; give"
+        " the app fewer threads or more work with set_capacity"
+    )
+
+
+def _search(
+    folder: Path, seconds: float, top: float, deadline_ms: float, tags: tuple[str, ...]
+) -> Knee | None:
+    session = current()
+    spec = LoadSpec(
+        duration_s=seconds,
+        rate=f"ramp:{min(_LOWEST, top / 4):g}:{top:g}:{seconds:g}",
+        seed=session.options.seed,
+        deadline_ms=deadline_ms,
+        workers=session.options.workers or 1,
+        tags=tags,
+        name="capacity",
+        image=session.options.load_image or IMAGE,
+    )
+    handle = start_load(session.access.api, spec, folder)
+    try:
+        handle.wait(seconds + 30.0)
+    finally:
+        handle.stop()
+    record = read_record(folder / "load.jsonl")
+    if reasons := invalid_reasons(record):
+        raise LabError(f"the search for the capacity says nothing: {'; '.join(reasons)}")
+    flow = flow_of(record)
+    return None if flow is None else knee(flow)
+
+
+def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:
+    """Until no app holds or keeps a request waiting: what the search left would be measured later.
+
+    Raises:
+        LabError: It takes too long.
+    """
+    deadline = time.monotonic() + _DRAIN_S
+    quiet = 0
+    while quiet < _QUIET:
+        waiting = sum(_inside(access, namespaces))
+        quiet = quiet + 1 if waiting <= 1 else 0
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"{waiting:g} requests are still inside {_DRAIN_S:g} s after the search for the capacity"
+            )
+        time.sleep(0.25)
+
+
+def _inside(access: KubeAccess, namespaces: Any) -> list[float]:
+    pods = access.json(access.core.list_pod_for_all_namespaces)["items"]
+    found = []
+    for namespace, name in publishers(p for p in pods if p["metadata"]["namespace"] in namespaces):
+        try:
+            answer: Any = access.core.connect_get_namespaced_pod_proxy_with_path(
+                f"{name}:{METRICS_PORT}", namespace, "metrics", _preload_content=False, _request_timeout=2.0
+            )
+        except (ApiException, HTTPError, OSError):
+            continue
+        values = gauges(answer.data.decode(errors="replace"))
+        found.append(values.get("queue", 0.0) + values.get("busy_threads", 0.0))
+    return found
+
+
+def scaled(shape: float | str, factor: float) -> float | str:
+    """A rate or shape of rates, in shares of something, times *factor*; seconds stay seconds. Pure.
+
+    >>> scaled(0.8, 50), scaled("0.8", 50), scaled("ramp:0.2:1.5:30", 80), scaled("steps:0.5x10,1.2x5", 100)
+    (40.0, 40.0, 'ramp:16:120:30', 'steps:50x10,120x5')
+
+    Raises:
+        UsageError: Not of such a form; traces have their own rates.
+    """
+    if not isinstance(shape, str):
+        return float(shape) * factor
+    kind, colon, rest = shape.partition(":")
+    try:
+        if not colon:
+            return float(shape) * factor
+        if kind == "steps":
+            steps = [step.split("x") for step in rest.split(",")]
+            return "steps:" + ",".join(f"{float(rate) * factor:g}x{length}" for rate, length in steps)
+        if kind in _RATES:
+            parts = rest.split(":")
+            return ":".join(
+                [kind, *(f"{float(p) * factor:g}" if i in _RATES[kind] else p for i, p in enumerate(parts))]
+            )
+    except ValueError:
+        pass
+    raise UsageError(
+        f"of_capacity {shape!r}: a number, or a shape of them such as ramp:0.2:1.5:30 or steps:0.5x10,1.2x5"
+    )
