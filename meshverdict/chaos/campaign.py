@@ -53,6 +53,7 @@ class CampaignPlan:
         reports: Folder of all reports.
         look_after: Look once after this many pairs, and stop there if the primary metric differs clearly.
         lab: Name of the lab; by default the environment's.
+        seconds: What is left of the time: a run that is still under way then is interrupted, and none is begun later.
     """
 
     experiment: Path
@@ -62,6 +63,7 @@ class CampaignPlan:
     reports: Path | None = None
     look_after: int | None = None
     lab: str | None = None
+    seconds: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -128,6 +130,7 @@ def run_campaign(wanted: CampaignPlan, progress: Callable[[str], None]) -> Campa
 
 def _make_runs(wanted: CampaignPlan, progress: Callable[[str], None], lock: int) -> None:
     planned = plan(wanted.pairs, wanted.seed)
+    end = None if wanted.seconds is None else time.monotonic() + wanted.seconds
     seconds: list[float] = []
     fresh: list[Done] = []
     while to_do := remaining(planned, _done(wanted.folder)):
@@ -139,6 +142,8 @@ def _make_runs(wanted: CampaignPlan, progress: Callable[[str], None], lock: int)
         place = f"pair {slot.pair} of {wanted.pairs}, {slot.arm}"
         progress(f"{place}; {len(to_do)} runs to make, about {left:.0f} min left")
         begun = time.monotonic()
+        if end is not None and begun >= end:
+            raise LabError(f"{place}: its time is over; `meshverdict run` goes on with it")
         try:
             folder = run_once(
                 wanted.experiment,
@@ -147,6 +152,7 @@ def _make_runs(wanted: CampaignPlan, progress: Callable[[str], None], lock: int)
                 reports=wanted.reports,
                 lab=wanted.lab,
                 lock=lock,
+                seconds=None if end is None else end - begun,
             )
         except LabError as error:
             if not any(run.valid for run in fresh):
@@ -175,6 +181,7 @@ def run_once(
     reports: Path | None = None,
     lab: str | None = None,
     lock: int | None = None,
+    seconds: float | None = None,
 ) -> Path:
     """One ``chaos run``; returns its run folder.
 
@@ -186,6 +193,7 @@ def run_once(
         reports: Folder of all reports; by default beside the experiment's folder.
         lab: Name of the lab; by default the environment's.
         lock: A file descriptor that the run keeps open until its end.
+        seconds: After so long it is interrupted, and rolls back; its run folder says so.
 
     Raises:
         LabError: It wrote no run folder; its own messages say why.
@@ -205,7 +213,7 @@ def run_once(
             environment["MESHVERDICT_SEED"] = str(number)
         given = [word for name, value in variables.items() for word in ("--var", f"{name}={value}")]
         journal = ["--journal-path", str(Path(scratch) / "journal.json")]
-        status = chaos_run([*journal, *given, str(experiment)], environment, lock=lock)
+        status = chaos_run([*journal, *given, str(experiment)], environment, lock=lock, seconds=seconds)
         if not told.is_file():
             raise LabError(
                 f"`chaos run {experiment}` ended with status {status} and wrote no run folder; "

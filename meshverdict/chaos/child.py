@@ -28,13 +28,20 @@ _PR_SET_PDEATHSIG: Final = 1
 LOCK_PATIENCE_S: Final = 60.0
 
 
-def chaos_run(arguments: Sequence[str], environment: Mapping[str, str], *, lock: int | None) -> int:
+def chaos_run(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    lock: int | None,
+    seconds: float | None = None,
+) -> int:
     """Run it to its end, whatever happens; returns its exit status.
 
     Args:
         arguments: After ``chaos run``.
         environment: All of it.
         lock: A file descriptor that it keeps open.
+        seconds: After so long it is interrupted, and rolls back.
 
     Raises:
         KeyboardInterrupt: It was interrupted with us, and has ended.
@@ -53,7 +60,12 @@ def chaos_run(arguments: Sequence[str], environment: Mapping[str, str], *, lock:
     interrupted = False
     while True:
         try:
-            status = process.wait()
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            seconds = None
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            continue
         except KeyboardInterrupt:
             interrupted = True
             with suppress(ProcessLookupError):

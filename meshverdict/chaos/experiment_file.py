@@ -166,10 +166,12 @@ def planned_seconds(experiment: Mapping[str, Any], values: Mapping[str, Any]) ->
             continue
         pauses = activity.get("pauses") or {}
         arguments = (activity.get("provider") or {}).get("arguments")
-        # A process has its arguments as a list or a text.
-        held = arguments.get("seconds") if isinstance(arguments, Mapping) else None
-        for value in (pauses.get("before"), pauses.get("after"), held):
+        for value in (pauses.get("before"), pauses.get("after")):
             total += _seconds(value, values)
+        # A process has its arguments as a list or a text.
+        if isinstance(arguments, Mapping):
+            once = _seconds(arguments.get("seconds"), values) + _seconds(arguments.get("rest_s"), values)
+            total += once * (_seconds(arguments["faults"], values) if "faults" in arguments else 1)
     return total
 
 

@@ -1,80 +1,161 @@
-"""All experiments, one campaign each: what `meshverdict verdict` runs, with its price in minutes known first."""
+"""All experiments, one campaign each: what `meshverdict verdict` runs, with its price in minutes known first.
+
+The quick form has an end: an experiment that would not fit into what is left is not begun, one that takes longer than it
+was planned to is interrupted and rolled back, and both are told, since a missing row would look like an answer.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from meshverdict.chaos.campaign import CampaignPlan, expected_s, run_campaign, run_once
 from meshverdict.chaos.experiment_file import EXTENSION
 from meshverdict.model.errors import LabError, UsageError
+from meshverdict.report.claims import CLAIMS
 from meshverdict.report.files import write_report
 
-QUICK_S: Final = 540.0
+# Ten minutes from the command to the page: the rest is for rolling back what had to be interrupted, and for the page.
+QUICK_S: Final = 560.0
 FULL_PAIRS: Final = 8
+# A lab of the suite's own: each experiment says what it must be like, and no lab can be like all of them.
+LAB: Final = "verdict"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One experiment of the suite.
+
+    Attributes:
+        file: Its file.
+        pairs: How many pairs; 0 is one run with the treatment alone.
+        seconds: What that is expected to take.
+        values: ``--var`` values of the quick form.
+    """
+
+    file: Path
+    pairs: int
+    seconds: float
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SuitePlan:
-    """What is run: the experiments, and pairs for each; 0 pairs are one run with the treatment alone."""
+    """What is run, in this order.
 
-    experiments: tuple[Path, ...]
-    pairs: int
-    seconds: float
-    quick: bool = False
+    Attributes:
+        parts: The experiments.
+        budget_s: Seconds in which all must be over; None when it may take as long as it takes.
+        lab: Name of the lab; by default the environment's.
+    """
+
+    parts: tuple[Part, ...]
+    budget_s: float | None = None
     lab: str | None = None
 
     @property
     def words(self) -> str:
         """The plan and its price in one line."""
-        each = f"{self.pairs} pair{'s' * (self.pairs > 1)} each" if self.pairs else "one run each"
-        return f"{len(self.experiments)} experiments, {each}: about {self.seconds / 60:.0f} minutes"
+        seconds = sum(part.seconds for part in self.parts)
+        pairs = sorted({part.pairs for part in self.parts if part.pairs})
+        each = f"{' or '.join(map(str, pairs))} pair{'s' * (pairs != [1])} each" if pairs else "one run each"
+        if pairs and not all(part.pairs for part in self.parts):
+            each += f" (one run of {sum(not part.pairs for part in self.parts)})"
+        limit = f", at most {self.budget_s / 60:.0f}" if self.budget_s is not None else ""
+        return f"{len(self.parts)} experiments, {each}: about {seconds / 60:.0f} minutes{limit}"
 
 
 def suite_plan(folder: Path, *, quick: bool, seed: int, reports: Path, lab: str | None = None) -> SuitePlan:
-    """The experiments of *folder*, and how often each fits into the time.
+    """The experiments of *folder*, those of a claim first, and how often each fits into the time.
 
     Raises:
         UsageError: There is no experiment in the folder.
     """
-    files = tuple(sorted(folder.glob("*.json")))
+    files = sorted(folder.glob("*.json"), key=_place)
     if not files:
         raise UsageError(f"{folder}: no experiment in it")
-    each = [CampaignPlan(file, 1, seed, quick_values(file) if quick else {}, reports) for file in files]
-    once = sum(map(expected_s, each))
-    if not quick:
-        return SuitePlan(files, FULL_PAIRS, once * 2 * FULL_PAIRS, lab=lab)
-    pairs = min(FULL_PAIRS, int(QUICK_S // (2 * once)))
-    return SuitePlan(files, pairs, once * max(1, 2 * pairs), quick=True, lab=lab)
+    declared = {file: _declaration(file) for file in files}
+    values = {file: quick_values(declared[file]) if quick else {} for file in files}
+    once = {file: expected_s(CampaignPlan(file, 1, seed, values[file], reports)) for file in files}
+    paired = [file for file in files if declared[file].get("paired", True)]
+    pairs = FULL_PAIRS
+    if quick:
+        single = sum(once[file] for file in files if file not in paired)
+        fits = (QUICK_S - single) / (2 * max(1.0, sum(once[file] for file in paired)))
+        # One pair says no more than one run, and costs two.
+        pairs = min(FULL_PAIRS, int(fits)) if fits >= 2 else 0
+    parts = tuple(
+        Part(file, n, once[file] * max(1, 2 * n), values[file])
+        for file in files
+        for n in [pairs if file in paired else 0]
+    )
+    return SuitePlan(parts, QUICK_S if quick else None, lab)
 
 
-def quick_values(file: Path) -> dict[str, str]:
-    """The ``quick`` variables that the experiment's extension declares: shorter phases, as a rule."""
+def _place(file: Path) -> tuple[int, str]:
+    """The order of the claims; experiments of no claim come last."""
+    names = [claim.experiment for claim in CLAIMS]
+    return (names.index(file.stem) if file.stem in names else len(names), file.stem)
+
+
+def _declaration(file: Path) -> Mapping[str, Any]:
     extensions = json.loads(file.read_text()).get("extensions") or ()
-    found = next((e.get("quick") for e in extensions if e.get("name") == EXTENSION), None) or {}
-    return {str(name): str(value) for name, value in found.items()}
+    return next((e for e in extensions if e.get("name") == EXTENSION), {})
 
 
-def run_suite(plan: SuitePlan, *, seed: int, reports: Path, progress: Callable[[str], None]) -> Sequence[str]:
+def quick_values(declaration: Mapping[str, Any]) -> dict[str, str]:
+    """The ``quick`` variables that an experiment's extension declares: shorter phases, as a rule."""
+    return {str(name): str(value) for name, value in (declaration.get("quick") or {}).items()}
+
+
+def run_suite(
+    plan: SuitePlan,
+    *,
+    seed: int,
+    reports: Path,
+    progress: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, str]:
     """Run the plan; an experiment that cannot be measured does not keep the others from it.
 
     Returns:
-        What could not be measured, and why.
+        By experiment, why it could not be measured.
     """
-    failed = []
-    for number, file in enumerate(plan.experiments, 1):
-        progress(f"experiment {number} of {len(plan.experiments)}: {file.stem}")
-        values = quick_values(file) if plan.quick else {}
+    failed: dict[str, str] = {}
+    end = None if plan.budget_s is None else clock() + plan.budget_s
+    for number, part in enumerate(plan.parts, 1):
+        name = part.file.stem
+        left = None if end is None else end - clock()
+        if left is not None and left < part.seconds:
+            failed[name] = (
+                f"not begun: {max(0.0, left):.0f} s were left, and it takes about {part.seconds:.0f} s"
+            )
+            progress(f"experiment {number} of {len(plan.parts)}: {name} {failed[name]}")
+            continue
+        progress(f"experiment {number} of {len(plan.parts)}: {name}")
         try:
-            if plan.pairs:
-                wanted = CampaignPlan(file, plan.pairs, seed, values, reports, lab=plan.lab)
-                write_report(Path(run_campaign(wanted, progress).origin))
-            else:
-                run_once(file, values, seed=seed, reports=reports, lab=plan.lab)
+            _run(part, plan, seed=seed, reports=reports, progress=progress, left=left)
         except LabError as error:
-            failed.append(f"{file.stem}: {error}")
-            progress(f"{file.stem} could not be measured: {error}")
+            failed[name] = str(error)
+            progress(f"{name} could not be measured: {error}")
     return failed
+
+
+def _run(
+    part: Part,
+    plan: SuitePlan,
+    *,
+    seed: int,
+    reports: Path,
+    progress: Callable[[str], None],
+    left: float | None,
+) -> None:
+    if part.pairs:
+        wanted = CampaignPlan(part.file, part.pairs, seed, part.values, reports, lab=plan.lab, seconds=left)
+        write_report(Path(run_campaign(wanted, progress).origin))
+    else:
+        run_once(part.file, part.values, seed=seed, reports=reports, lab=plan.lab, seconds=left)

@@ -169,24 +169,28 @@ def lint(options: argparse.Namespace) -> int:
 
 def verdict(options: argparse.Namespace) -> int:
     """Run the suite and write the page: a row for every claim."""
-    from meshverdict.chaos.suite import run_suite, suite_plan  # noqa: PLC0415
+    from meshverdict.chaos.suite import LAB, run_suite, suite_plan  # noqa: PLC0415
     from meshverdict.model.paths import data_folder, project_root  # noqa: PLC0415
     from meshverdict.report.files import read_rows, write_verdict  # noqa: PLC0415
     from meshverdict.report.verdict_page import as_value, conclusion  # noqa: PLC0415
 
     choose_cluster(options)
     reports = Path(options.reports) if options.reports else (project_root() or Path.cwd()) / "reports"
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     if not options.page_only:
-        lab = None if options.name == "default" else options.name
+        lab = LAB if options.name == "default" else options.name
         experiments = data_folder("experiments")
         plan = suite_plan(experiments, quick=options.quick, seed=options.seed, reports=reports, lab=lab)
         progress(plan.words)
-        failed = list(run_suite(plan, seed=options.seed, reports=reports, progress=progress))
-    rows = read_rows(reports)
+        failed = run_suite(plan, seed=options.seed, reports=reports, progress=progress)
+    rows = read_rows(reports, failed)
     page = write_verdict(reports, rows)
-    lines = [f"not measured: {line}" for line in failed]
-    value = {**as_value(rows), "page": str(page), "failed": failed}
+    lines = [f"not measured: {name}: {reason}" for name, reason in failed.items()]
+    value = {
+        **as_value(rows),
+        "page": str(page),
+        "failed": [f"{n}: {reason}" for n, reason in failed.items()],
+    }
     answer(value, as_json=options.output == "json", text="\n".join([*lines, conclusion(rows), str(page)]))
     return EXIT_INVALID if failed else EXIT_HOLDS
 

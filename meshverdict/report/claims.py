@@ -44,6 +44,10 @@ CLAIMS: Final = (
         "1 object",
     ),
     Claim("isolate-redis-mesh", "Use the service mesh to segregate redis: only the app may reach it."),
+    Claim(
+        "mesh-firewall",
+        "A firewall in the mesh stands or falls with its sidecars; one in the network does not.",
+    ),
     Claim("sidecar-tax", "A mesh is not something magic that boosts the applications."),
     Claim("ratelimit", "A rate limit can just stop the application from serving: no answer, threads safe."),
     Claim(
@@ -60,6 +64,7 @@ CLAIMS: Final = (
     ),
     Claim("az-affinity-failover", "The price of zone affinity: what happens when the zone's cache is gone."),
     Claim("canary", "Routing gives a more detailed and customized blue-green deployment."),
+    Claim("canary-plain", "Without a mesh, the ratio of replicas shifts requests to a new version too."),
     Claim("observability", "A mesh is the missing link in the infrastructure's observability."),
     Claim("", "A mesh is not an API gateway."),
     Claim("", "A mesh that is not used with a known scope could generate a mess."),

@@ -26,7 +26,7 @@ from meshverdict.report.render_campaign import render_campaign
 from meshverdict.report.verdict_page import Row, render_verdict, verdict_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 REPORT = "report.html"
 PLAN_FILE = "campaign.json"
@@ -125,15 +125,20 @@ def _plan(path: Path) -> Planned | None:
         raise RecordError(f"{path}: not the plan of a campaign ({error!r}); move it away") from error
 
 
-def read_rows(reports: Path) -> tuple[Row, ...]:
-    """A row per claim, from the campaign of each experiment, or from its newest run that can be read."""
+def read_rows(reports: Path, failed: Mapping[str, str] | None = None) -> tuple[Row, ...]:
+    """A row per claim, from the campaign of each experiment, or from its newest run that can be read.
+
+    Args:
+        reports: Folder of all reports.
+        failed: By experiment, why it was not measured just now.
+    """
     measured: dict[str, tuple[RunContents | Campaign, str]] = {}
     for folder in sorted(path for path in reports.glob("*") if path.is_dir()):
         if is_campaign(folder):
             measured[folder.name] = (judge_campaign(folder), f"{folder.name}/{REPORT}")
         elif (run := next(_single_runs(folder), None)) is not None:
             measured[folder.name] = (run, f"{folder.name}/{Path(run.origin).name}/{REPORT}")
-    return verdict_rows(measured)
+    return verdict_rows(measured, failed or {})
 
 
 def write_verdict(reports: Path, rows: tuple[Row, ...]) -> Path:

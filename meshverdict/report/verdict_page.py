@@ -48,19 +48,37 @@ class Row:
     link: str
 
 
-def verdict_rows(measured: Mapping[str, tuple[RunContents | Campaign, str]]) -> tuple[Row, ...]:
-    """A row per claim, those that were measured first.
+def verdict_rows(
+    measured: Mapping[str, tuple[RunContents | Campaign, str]], failed: Mapping[str, str] | None = None
+) -> tuple[Row, ...]:
+    """A row per claim and per experiment of no claim, those that were measured first.
 
     Args:
         measured: By experiment: its newest campaign, else its newest run, and the link to its report.
+        failed: By experiment, why it was not measured just now.
     """
-    rows = [_row(claim, measured.get(claim.experiment)) for claim in CLAIMS]
+    reasons = failed or {}
+    known = {claim.experiment for claim in CLAIMS}
+    others = [
+        Claim(name, _title(measured.get(name)) or name) for name in sorted({*measured, *reasons} - known)
+    ]
+    rows = [
+        _row(claim, measured.get(claim.experiment), reasons.get(claim.experiment, ""))
+        for claim in (*CLAIMS, *others)
+    ]
     return tuple(sorted(rows, key=lambda row: row.word == NOT_MEASURED))
 
 
-def _row(claim: Claim, found: tuple[RunContents | Campaign, str] | None) -> Row:
+def _title(found: tuple[RunContents | Campaign, str] | None) -> str:
+    if found is None:
+        return ""
+    source = found[0]
+    return source.title if isinstance(source, Campaign) else source.journal.title
+
+
+def _row(claim: Claim, found: tuple[RunContents | Campaign, str] | None, reason: str) -> Row:
     if not claim.experiment or found is None:
-        return Row(claim, NOT_MEASURED, "", "", "", "")
+        return Row(claim, NOT_MEASURED, reason, "", "", "")
     source, link = found
     return (
         _campaign_row(claim, source, link) if isinstance(source, Campaign) else _run_row(claim, source, link)
@@ -223,7 +241,7 @@ def _missing(rows: list[Row]) -> Html | None:
             " ",
             h(
                 "span",
-                f"experiment {row.claim.experiment}, not run here"
+                f"experiment {row.claim.experiment}, {row.measured or 'not run here'}"
                 if row.claim.experiment
                 else "no experiment measures it",
                 class_="quiet",

@@ -13,7 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = ROOT / "experiments" / "isolate-redis.json"
 BIN = Path(sys.executable).parent
 SHORT = {"baseline_s": 7, "treated_s": 6, "restored_s": 3, "rate": 40}
-IGNORED = ("KUBECONFIG", "MESHVERDICT_CONTEXT", "MESHVERDICT_ARM", "MESHVERDICT_PAIR", "MESHVERDICT_REPORTS")
+IGNORED = (
+    "KUBECONFIG",
+    "MESHVERDICT_CONTEXT",
+    "MESHVERDICT_LAB",
+    "MESHVERDICT_ARM",
+    "MESHVERDICT_PAIR",
+    "MESHVERDICT_REPORTS",
+)
 
 
 def environment(state, **more):

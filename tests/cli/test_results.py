@@ -52,6 +52,6 @@ def test_verdict_prints_the_page_as_json(tmp_path, capsys):
     synthetic.write_run(tmp_path / "reports" / "isolate-redis" / "20260101T000000Z")
     code = main(["verdict", "--page-only", "--reports", str(tmp_path / "reports"), "-o", "json"])
     page = json.loads(capsys.readouterr().out)
-    assert (code, page["format"], len(page["claims"])) == (0, "verdict/1", 13)
+    assert (code, page["format"], len(page["claims"])) == (0, "verdict/1", 15)
     assert page["claims"][0]["verdict"] == "holds"
-    assert page["conclusion"].startswith("Of 13 claims, ")
+    assert page["conclusion"].startswith("Of 15 claims, ")

@@ -1,5 +1,6 @@
 """A claim's verdict is a declared function, and the page has a row for every claim."""
 
+import json
 import random
 
 import pytest
@@ -8,7 +9,7 @@ import synthetic
 from meshverdict.analysis.verdict import Effect
 from meshverdict.report.claims import CLAIMS, decide
 from meshverdict.report.files import read_rows, read_run, write_verdict
-from meshverdict.report.verdict_page import as_value, verdict_rows
+from meshverdict.report.verdict_page import as_value, render_verdict, verdict_rows
 
 
 def effect(word, ratio=1.0):
@@ -86,3 +87,31 @@ def test_the_page_is_made_from_the_newest_of_each_experiment(tmp_path):
 def test_nothing_measured_is_a_page_too(tmp_path):
     """It lists the claims."""
     assert "Nothing can be concluded yet" in write_verdict(tmp_path, read_rows(tmp_path)).read_text()
+
+
+def test_what_was_not_measured_says_why():
+    """With the reason of this time, in the page and in the rows."""
+    rows = verdict_rows({}, {"snowball": "not begun: 3 s were left", "own": "no Envoy"})
+    said = {row.claim.experiment: row.measured for row in rows if row.measured}
+    assert said == {"snowball": "not begun: 3 s were left", "own": "no Envoy"}
+    assert "experiment own, no Envoy" in render_verdict(rows, None)
+
+
+def test_an_experiment_of_no_claim_has_a_row_by_its_title(make_run):
+    """Somebody's own, or a plain alternative."""
+    rows = verdict_rows({"my-own": (read_run(make_run()), "x/report.html")})
+    assert (rows[0].claim.words, rows[0].word) == ("Only the application may reach redis", "holds")
+    assert len(rows) == len(CLAIMS) + 1
+
+
+def test_finding_of_a_run_is_in_its_row(make_run):
+    """The answer of the activity that the experiment names for it, without the words for the tolerance."""
+    folder = make_run()
+    path = folder / "journal.json"
+    journal = json.loads(path.read_text())
+    activity = journal["run"][-1]
+    activity["output"] = "as expected: 9 of 10"
+    journal["experiment"]["extensions"][0]["finding"] = activity["activity"]["name"]
+    path.write_text(json.dumps(journal))
+    (row, *_) = verdict_rows({"canary": (read_run(folder), "x")})
+    assert row.measured == "one run: HOLDS. 9 of 10"

@@ -1,0 +1,93 @@
+"""The suite's plan: in the order of the claims, what fits into ten minutes, and a word on what does not."""
+
+import json
+
+import pytest
+
+from meshverdict.chaos import suite
+from meshverdict.chaos.suite import QUICK_S, run_suite, suite_plan
+from meshverdict.model.errors import LabError, UsageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Experiments of 20, 30 and 40 s and more; the quick form of the last takes 5 s."""
+
+    def write(name, seconds, **declaration):
+        experiment = {
+            "configuration": {"baseline_s": 0, "hold_s": seconds},
+            "extensions": [{"name": "meshverdict", **declaration}],
+            "method": [{"name": "hold", "provider": {"arguments": {"seconds": "${hold_s}"}}}],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(experiment))
+
+    write("zebra", 40, quick={"hold_s": 5})
+    write("isolate-redis", 20)
+    write("canary", 30, paired=False)
+    return tmp_path
+
+
+def plan(folder, **options):
+    return suite_plan(folder, seed=1, reports=folder / "reports", **options)
+
+
+def test_claims_come_first_and_the_price_is_known(folder):
+    """In the order of the page; the full form has eight pairs, and one run where a run compares within itself."""
+    found = plan(folder, quick=False)
+    assert [p.file.stem for p in found.parts] == ["isolate-redis", "canary", "zebra"]
+    assert [p.pairs for p in found.parts] == [8, 0, 8]
+    assert found.budget_s is None
+    assert found.words == "3 experiments, 8 pairs each (one run of 1): about 22 minutes"
+
+
+def test_quick_form_takes_the_declared_values_and_as_many_pairs_as_fit(folder):
+    """30 and 15 s a run, pairs of both in what the single run leaves."""
+    found = plan(folder, quick=True)
+    assert found.parts[2].values == {"hold_s": "5"}
+    assert found.budget_s == QUICK_S
+    assert sum(p.seconds for p in found.parts) <= QUICK_S
+    assert found.parts[0].pairs == 5
+
+
+def test_one_pair_is_not_made_where_two_do_not_fit(folder):
+    """One run says as much, in half the time."""
+    for number in range(8):
+        (folder / f"more-{number}.json").write_text((folder / "isolate-redis.json").read_text())
+    assert {p.pairs for p in plan(folder, quick=True).parts} == {0}
+
+
+def test_what_does_not_fit_is_not_begun_and_says_so(folder, monkeypatch):
+    """Every run takes 275 s here, so the third finds too little left."""
+    now, ran = [0.0], []
+
+    def run(part, *_, left, **__):
+        ran.append((part.file.stem, left))
+        now[0] += 275
+
+    monkeypatch.setattr(suite, "_run", run)
+    failed = run_suite(
+        plan(folder, quick=True), seed=1, reports=folder, progress=lambda _: None, clock=lambda: now[0]
+    )
+    assert ran == [("isolate-redis", QUICK_S), ("canary", QUICK_S - 275)]
+    assert list(failed) == ["zebra"]
+    assert "not begun: 10 s were left, and it takes about" in failed["zebra"]
+
+
+def test_failure_of_one_does_not_keep_the_others_from_being_measured(folder, monkeypatch):
+    """And its reason is told."""
+    ran = []
+
+    def run(part, *_, **__):
+        ran.append(part.file.stem)
+        if part.file.stem == "canary":
+            raise LabError("no Envoy")
+
+    monkeypatch.setattr(suite, "_run", run)
+    failed = run_suite(plan(folder, quick=False), seed=1, reports=folder, progress=lambda _: None)
+    assert (ran, failed) == (["isolate-redis", "canary", "zebra"], {"canary": "no Envoy"})
+
+
+def test_folder_without_experiments_is_refused(tmp_path):
+    """Not an empty page."""
+    with pytest.raises(UsageError, match="no experiment"):
+        suite_plan(tmp_path, quick=True, seed=1, reports=tmp_path)
