@@ -153,9 +153,8 @@ def calibrate(info: dict[str, Any], shift: float) -> float:
         if (
             status.get("observedGeneration") == there["metadata"]["generation"]
             and status.get("replicas") == 1
-        ):
-            if status.get("updatedReplicas") == status.get("availableReplicas") == 1:
-                break
+        ) and status.get("updatedReplicas") == status.get("availableReplicas") == 1:
+            break
         if time.monotonic() > deadline:
             raise SystemExit("the slower app did not become available within 60 s")
         time.sleep(0.2)
