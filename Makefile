@@ -2,7 +2,7 @@
 unexport KUBECONFIG
 unexport MESHVERDICT_CONTEXT
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench example clean
 
 setup: ; @scripts/setup
 demo: setup ; @.venv/bin/meshverdict demo $(if $(SIDECARS),--sidecars)
@@ -11,4 +11,6 @@ test: ; @scripts/setup --tests
 	.venv/bin/pytest -n 3 --dist loadgroup -m "not alone" && .venv/bin/pytest -m alone
 lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: setup ; @for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+# Measure the committed example anew: about 20 minutes.
+example: setup ; @scripts/make_example
 clean: ; rm -rf .venv .private build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,7 +1,8 @@
-"""Measure the committed example anew: a run, a second one to compare it with, and a verdict page.
+"""Measure the committed example anew: a run, a second one to compare it with, a campaign, and a verdict page.
 
 Only what is small is kept: the whole first run, what the comparison needs of the second one, and the pages of
-the campaign that the verdict rests on. Names of this machine and its folders are taken out of the copies.
+the campaign and of the runs that the verdict rests on. Names of this machine and its folders are taken out of the
+copies.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ EXPERIMENT = "experiments/isolate-redis.json"
 LAB = "example"
 FIRST, AGAIN, VERDICT = EXAMPLE / "isolate-redis", EXAMPLE / "isolate-redis-again", EXAMPLE / "verdict"
 COMPARED = ("journal.json", "run.json", "load.jsonl")
+PAIRS = "6"
 ATTEMPTS = 6
 SHORT = ("--var", "baseline_s=10", "--var", "treated_s=12", "--var", "restored_s=5")
 
@@ -30,9 +32,14 @@ def main() -> int:
     try:
         if "--verdict-only" not in sys.argv:
             _two_runs()
-        _verdict()
+        shutil.rmtree(VERDICT, ignore_errors=True)
+        VERDICT.mkdir()
+        _campaign()
     finally:
         _command("down", "--name", LAB)
+    # Every experiment says what its lab must be like, so the suite makes labs of its own.
+    _command("verdict", "--quick", "--reports", str(VERDICT), "-o", "json")
+    _keep_pages()
     size = sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file())
     print(f"{EXAMPLE}: {size / 1e6:.2f} MB")
     return 0
@@ -47,18 +54,42 @@ def _two_runs() -> None:
     _command("compare", str(FIRST), str(AGAIN), "-o", "html", "--out", str(EXAMPLE / "comparison.html"))
 
 
-def _verdict() -> None:
-    shutil.rmtree(VERDICT, ignore_errors=True)
-    VERDICT.mkdir()
-    words = ("verdict", "--quick", "--name", LAB, "--reports", str(VERDICT), "-o", "json")
+def _campaign() -> None:
+    words = (
+        "run",
+        EXPERIMENT,
+        "--pairs",
+        PAIRS,
+        "--name",
+        LAB,
+        "--reports",
+        str(VERDICT),
+        *SHORT,
+        "-o",
+        "json",
+    )
     # What was interrupted by a failure goes on when it is asked again.
-    if not any(not json.loads(_command(*words))["failed"] for _ in range(ATTEMPTS)):
-        raise SystemExit("the verdict could not be measured; see above")
+    if not any(json.loads(_command(*words))["verdict"] != "invalid" for _ in range(ATTEMPTS)):
+        raise SystemExit("the campaign could not be measured; see above")
+
+
+def _keep_pages() -> None:
+    """Of each run that a row leads to its report alone; of the campaign its own report, which leads no further."""
     for report in VERDICT.glob("*/*-pair*/report.html"):
-        report.unlink()  # the campaign's page then does not lead to runs that are not kept
+        report.unlink()
     _command("report", str(VERDICT / "isolate-redis"))
-    for folder in VERDICT.glob("*/*-pair*"):
-        shutil.rmtree(folder)
+    for folder in (path for path in VERDICT.glob("*/*") if path.is_dir()):
+        report = folder / "report.html"
+        if (
+            report.is_file()
+            and f"{folder.parent.name}/{folder.name}/report.html" in (VERDICT / "verdict.html").read_text()
+        ):
+            for path in folder.iterdir():
+                if path != report:
+                    path.unlink()
+            report.write_text(_public(report.read_text(), VERDICT.resolve()))
+        else:
+            shutil.rmtree(folder)
     for lock in VERDICT.glob("*/.campaign.lock"):
         lock.unlink()
 
@@ -79,10 +110,14 @@ def _copy(source: Path, target: Path, names: list[str] | tuple[str, ...]) -> Non
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in names:
-        text = (source / name).read_text()
-        for private, public in ((str(source.resolve().parent.parent), "reports"), (str(ROOT), "meshverdict")):
-            text = text.replace(private, public)
-        (target / name).write_text(text.replace(f'"{platform.node()}"', '"example"'))
+        (target / name).write_text(_public((source / name).read_text(), source.resolve().parent.parent))
+
+
+def _public(text: str, reports: Path) -> str:
+    """A text without the names of this machine and of its folders."""
+    for private, public in ((str(reports), "reports"), (str(ROOT), "meshverdict")):
+        text = text.replace(private, public)
+    return text.replace(f'"{platform.node()}"', '"example"').replace(f">{platform.node()}<", ">example<")
 
 
 def _command(*arguments: str) -> str:
