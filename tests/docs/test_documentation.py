@@ -17,7 +17,7 @@ DOCUMENTS = [
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-TARGETS = ("setup", "demo", "test", "lint", "bench", "clean")
+TARGETS = ("setup", "demo", "test", "lint", "bench", "example", "clean")
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 _INDENTED = re.compile(
     r"^ {4}(?:[A-Z]+=\S+ )?(?:KUBECONFIG=\$\()?(meshverdict [\x20-\x22\x24-\x28\x2a-\x7e]+)", re.MULTILINE
