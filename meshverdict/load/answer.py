@@ -51,7 +51,11 @@ class Answer:
 
     @cached_property
     def content(self) -> bytes:
-        """The body, decompressed."""
+        """The body, decompressed.
+
+        Raises:
+            ValueError: It is not compressed as its header says, or unpacks to more than is read of any answer.
+        """
         body = bytes(self._exchange.body)
         encoding = self.headers.get("content-encoding", "") if body else ""
         return decode_body(body, encoding) if encoding else body

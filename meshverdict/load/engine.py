@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from meshverdict.load.connections import IN, Connections
 from meshverdict.load.flight import Flight
+from meshverdict.load.http1 import MOST_BODY_BYTES
 from meshverdict.load.timer import Timer
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Engine:
         *,
         most_connections: int = 10_000,
         most_in_flight: int = 50_000,
-        largest_body: int = 10_000_000,
+        largest_body: int = MOST_BODY_BYTES,
         clock: Callable[[], float] = time.perf_counter,
         epoll: Callable[[], select.epoll] | None = None,
     ) -> None:

@@ -7,6 +7,7 @@ import zlib
 from urllib.parse import quote
 
 MOST_HEADER_BYTES = 65_536
+MOST_BODY_BYTES = 10_000_000
 _SAFE = "/?:@!$&'()*+,;=~-._%[]#"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _AFTER_STATUS = (b" ", b"\r", b"")
@@ -241,12 +242,21 @@ def parse_headers(head: bytes) -> dict[str, str]:
     return headers
 
 
-def decode_body(body: bytes, encoding: str) -> bytes:
+def decode_body(body: bytes, encoding: str, most: int = MOST_BODY_BYTES) -> bytes:
     """A body without its content encoding; one that is not known is left as it is.
 
     Raises:
-        zlib.error: It is not what it says.
+        ValueError: It is not what it says, or more than *most* bytes come out of it.
     """
-    if encoding in {"gzip", "x-gzip", "deflate"}:
-        return zlib.decompress(body, zlib.MAX_WBITS | 32)
-    return body
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        return body
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        plain = decoder.decompress(body, most)
+    except zlib.error as error:
+        raise ValueError(f"the body is not {encoding}: {error}") from error
+    if decoder.unconsumed_tail:
+        raise ValueError(f"a {encoding} body of {len(body)} bytes that unpacks to more than {most}")
+    if not decoder.eof:
+        raise ValueError(f"the {encoding} body is cut in the middle")
+    return plain

@@ -136,3 +136,17 @@ def test_headers_and_encodings():
     assert parse_headers(b"HTTP/1.1 200 OK\r\nA: 1\r\nb:2\r\na: 3") == {"a": "1, 3", "b": "2"}
     assert decode_body(gzip.compress(b"hello"), "gzip") == b"hello"
     assert decode_body(b"hello", "br") == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"hello", "not gzip"),
+        (gzip.compress(b"hello")[:-6], "cut in the middle"),
+        (gzip.compress(bytes(20_000_000)), "unpacks to more than 10000000"),
+    ],
+)
+def test_a_body_that_lies_about_its_packing_is_a_value_error(body, why):
+    """Also twenty megabytes in twenty kilobytes: what a few bytes can become is bounded."""
+    with pytest.raises(ValueError, match=why):
+        decode_body(body, "gzip")

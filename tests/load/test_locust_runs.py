@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from load_servers import answering, requests, serve
+from load_servers import answering, endless, requests, serve
 
 from meshverdict.model.histogram import Histogram
 from meshverdict.model.record_reader import read_record
@@ -57,6 +57,27 @@ def locust(tmp_path, file, *arguments, **more):
         timeout=60,
         check=False,
     )
+
+
+MEMORY = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+
+
+def peak_mb(tmp_path, file, *arguments):
+    """Peak memory of the largest process of a headless run, in MB."""
+    ran = subprocess.run(
+        [sys.executable, "-c", MEMORY, *command(file, "--headless", "--only-summary", *arguments)],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return int(ran.stdout.split()[1])
 
 
 @pytest.fixture
@@ -375,3 +396,19 @@ def test_the_web_page_shows_what_the_record_says(tmp_path, own, lab):
     assert total["num_requests"] == latency.n > 300
     shown_median, median = total["median_response_time"], latency.quantile(0.5) / 1e3
     assert shown_median == pytest.approx(median, rel=0.01)
+
+
+def test_bodies_without_end_are_counted_and_take_no_memory(tmp_path, own):
+    """Fifty endless answers: each is cut off at its limit, and the generator stays near its usual size."""
+    record = tmp_path / "load.jsonl"
+    with serve(answering(ANSWER)) as port:
+        usual = peak_mb(tmp_path, own, "--rate", "10", "-t", "1s", "--host", f"http://127.0.0.1:{port}")
+    with serve(endless) as port:
+        host = f"http://127.0.0.1:{port}"
+        most = peak_mb(tmp_path, own, "--rate", "10", "-t", "5s", "--host", host, "--record", str(record))
+    outcomes = Counter()
+    for second in read_record(record).seconds:
+        outcomes[second.outcome] += second.n
+    assert set(outcomes) == {"invalid"}
+    assert outcomes["invalid"] >= 45
+    assert most < usual + 50  # five of them under way at once, 10 MB each at most
