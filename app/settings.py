@@ -7,6 +7,7 @@
 | REDIS_PORT | 6379 | Redis: port |
 | REDIS_TIMEOUT_S | 1.0 | seconds that all work on Redis for one request may take together |
 | REDIS_CONNECTION | pooled | `pooled`: connections are kept; `fresh`: one is made for each request |
+| REDIS_POOL | 0 | pooled: 0 keeps as many connections as are needed at once, and uses the last one first; N uses N in turn |
 | HEALTH | strict | `strict`: 503 when Redis does not answer; `seed`: 200 with `{"ping": "FAIL"}` |
 | WORK_MS | 0 | milliseconds of artificial work in each of /set, /get and /reset |
 | WORK_KIND | sleep | `sleep`: a thread waits; `cpu`: a thread computes |
@@ -43,6 +44,7 @@ class Settings:
     redis_port: int = 6379
     redis_timeout_s: float = 1.0
     redis_connection: Connection = "pooled"
+    redis_pool: int = 0
     health: Health = "strict"
     work_ms: float = 0.0
     work_kind: Work = "sleep"
@@ -64,6 +66,7 @@ class Settings:
             redis_port=int(_number(env, "REDIS_PORT", 6379, 1, 65535)),
             redis_timeout_s=_number(env, "REDIS_TIMEOUT_S", 1.0, 0.001, 3600),
             redis_connection=_choice(env, "REDIS_CONNECTION", ("pooled", "fresh")),
+            redis_pool=int(_number(env, "REDIS_POOL", 0, 0, 1024)),
             health=_choice(env, "HEALTH", ("strict", "seed")),
             work_ms=_number(env, "WORK_MS", 0.0, 0.0, 3_600_000),
             work_kind=_choice(env, "WORK_KIND", ("sleep", "cpu")),

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime
+from queue import Queue
 from typing import TYPE_CHECKING
 
 import redis
@@ -145,10 +146,17 @@ class Server:
                 pool.disconnect()
 
     def _pool(self) -> redis.ConnectionPool:
-        return redis.ConnectionPool(
-            connection_class=BoundedConnection,
-            resolver=self._resolver,
-            host=self._resolver.host,
-            port=self._settings.redis_port,
-            retry=Retry(NoBackoff(), 0),
-        )
+        options = {
+            "connection_class": BoundedConnection,
+            "resolver": self._resolver,
+            "host": self._resolver.host,
+            "port": self._settings.redis_port,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        size = self._settings.redis_pool
+        if size and self._settings.redis_connection == "pooled":
+            wait_s = self._settings.redis_timeout_s
+            return redis.BlockingConnectionPool(
+                max_connections=size, timeout=wait_s, queue_class=Queue, **options
+            )
+        return redis.ConnectionPool(**options)

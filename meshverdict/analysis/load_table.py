@@ -100,6 +100,31 @@ class LoadTable:
         """Latency quantiles of the selected rows in milliseconds; None where nothing was recorded."""
         return tuple(quantile_ms(self.histogram(mask), q, self.ratio) for q in qs)
 
+    def mean_ms(self, mask: Mask, trim: float = 0.0) -> float | None:
+        """Mean latency of the selected rows in milliseconds; None where nothing was recorded.
+
+        Args:
+            mask: The rows.
+            trim: Share of the slowest that is left out, so that one pause of the machine does not decide.
+        """
+        return mean_ms(self.histogram(mask), self.ratio, trim)
+
+
+def mean_ms(histogram: Ints, ratio: float, trim: float = 0.0) -> float | None:
+    """The mean of a merged histogram without its slowest share *trim*, in milliseconds; each bucket by its middle.
+
+    Returns:
+        None for an empty histogram.
+    """
+    total = int(histogram.sum())
+    if total == 0:
+        return None
+    kept = max(1, total - int(trim * total))
+    upto = np.minimum(np.cumsum(histogram), kept)
+    counts = np.diff(upto, prepend=0)
+    middles = ratio ** (np.arange(len(histogram)) + 0.5)
+    return float((counts * middles).sum() / kept) / MICROSECONDS_PER_MS
+
 
 def quantile_ms(histogram: Ints, q: float, ratio: float) -> float | None:
     """The q-quantile of a merged histogram, in milliseconds.

@@ -15,6 +15,7 @@ from meshverdict.chaos.rate_limit import apply_policy
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
 from meshverdict.chaos.trigger import pause_redis, stop_processes
+from meshverdict.chaos.zones import run_in_pods, set_affinity, set_environment
 from meshverdict.model.errors import LabError, UsageError
 
 __all__ = [
@@ -30,7 +31,10 @@ __all__ = [
     "release_tiers",
     "restart_workloads",
     "restore_capacity",
+    "run_in_pods",
+    "set_affinity",
     "set_capacity",
+    "set_environment",
     "set_pod_metadata",
     "stall_tier",
     "start_load",

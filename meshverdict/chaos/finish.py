@@ -72,6 +72,7 @@ def describe(session: Session) -> dict[str, Any]:
             **session.measures,
             "flow_log": bool(session.flow_log and session.flow_log.pods),
             "flows_lost": session.flow_log.lost if session.flow_log else 0,
+            **({"zones": session.zones} if session.zones else {}),
         },
         "validity": {"valid": not problems, "reasons": problems},
     }

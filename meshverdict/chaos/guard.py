@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chaoslib import substitute
 
+from meshverdict.chaos.affinity import objects_of
 from meshverdict.chaos.cluster import PROTECTED
 from meshverdict.chaos.experiment_file import Treatment, activities
 from meshverdict.chaos.manifests import Manifest, named, read_manifests
@@ -139,6 +140,9 @@ def _made(name: str, provider: Mapping[str, Any], arguments: Mapping[str, Any]) 
             for path in paths
             for m in read_manifests(Path(path))
         ]
+    if function == "set_affinity":
+        found = objects_of(str(arguments.get("manifests")), str(arguments.get("form")))
+        return [Made(name, m["metadata"]["namespace"], m) for m in found]
     return []
 
 
@@ -226,3 +230,25 @@ def refuse_idle(made: Iterable[Made], pods: Iterable[Mapping[str, Any]], allowed
                 f"{item}: its podSelector {selector!r} selects no pod of namespace {item.namespace}, so the"
                 " treatment would do nothing; correct the selector"
             )
+
+
+def refuse_without(paths: Iterable[str], namespaces: Iterable[str], options: Iterable[str]) -> None:
+    """Refuse a lab that was made of other manifests than the experiment needs.
+
+    Args:
+        paths: Folders or files of manifests.
+        namespaces: Those of the lab that is there.
+        options: How ``meshverdict up`` makes the right one.
+
+    Raises:
+        UsageError: A namespace of theirs is not there.
+    """
+    there = set(namespaces)
+    for path in paths:
+        for manifest in read_manifests(Path(path)):
+            name = manifest["metadata"]["name"]
+            if manifest["kind"] == "Namespace" and name not in there:
+                raise UsageError(
+                    f"the lab has no namespace {name!r}, which the experiment needs; type `meshverdict down`, then"
+                    f" `{' '.join(['meshverdict', 'up', *options])}`, and run again"
+                )

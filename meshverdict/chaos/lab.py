@@ -52,7 +52,11 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an experiment needs of the lab; None means that it does not matter."""
+    """What an experiment needs of the lab; None means that it does not matter.
+
+    Attributes:
+        manifests: Folders that the lab is made of; none for the seed's own.
+    """
 
     zones: int | None = None
     zone_delay_ms: float | None = None
@@ -60,6 +64,7 @@ class Wanted:
     established: str | None = None
     sidecars: bool | None = None
     mesh_retries: str | None = None
+    manifests: tuple[str, ...] = ()
     name: str = field(default=DEFAULT_NAME)
 
     def asked(self) -> dict[str, Any]:
@@ -76,6 +81,7 @@ class Wanted:
                     option,
                     f"{getattr(self, key):g}" if key == "zone_delay_ms" else str(getattr(self, key)),
                 ]
+        argv += [part for folder in self.manifests for part in ("--manifests", folder)]
         return [*argv, "--sidecars"] if self.sidecars else argv
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ ARGUMENTS: Final = (
     "established",
     "sidecars",
     "mesh_retries",
+    "manifests",
     "load",
     "baseline_s",
     "connections",
@@ -132,8 +133,16 @@ def _wanted(arguments: Mapping[str, Any], name: str) -> Wanted:
         established=arguments.get("established"),
         sidecars=arguments.get("sidecars"),
         mesh_retries=None if retries is None else str(retries),
+        manifests=_paths(arguments.get("manifests")),
         name=name,
     )
+
+
+def _paths(value: object) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value or []
+    if not isinstance(listed, list) or not all(isinstance(path, str) for path in listed):
+        raise UsageError(f"control meshverdict: `manifests` must be a list of folders, not {value!r}")
+    return tuple(listed)
 
 
 def _number(key: str, arguments: Mapping[str, Any], default: float) -> float:

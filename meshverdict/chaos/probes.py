@@ -34,6 +34,13 @@ from meshverdict.chaos.served import policies_served
 from meshverdict.chaos.session import Session, current
 from meshverdict.chaos.sidecars import sidecars_as_expected
 from meshverdict.chaos.version_shares import requests_lost, share_per_version, versions_as_expected
+from meshverdict.chaos.zone_probes import (
+    find_round_trip,
+    load_by_pod,
+    local_share,
+    local_share_as_expected,
+    zone_saving,
+)
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
 
@@ -49,11 +56,15 @@ __all__ = [
     "drops_as_expected",
     "error_share",
     "faults_were_felt",
+    "find_round_trip",
     "goodput",
     "guilty_tiers_named",
     "latency_quantile",
     "limited",
     "limited_as_computed",
+    "load_by_pod",
+    "local_share",
+    "local_share_as_expected",
     "metastable",
     "policies_served",
     "queue_length",
@@ -68,6 +79,7 @@ __all__ = [
     "try_to_reach",
     "versions_as_expected",
     "what_became_of_it",
+    "zone_saving",
 ]
 AS_EXPECTED = "as expected: "
 NOT_EXPECTED = "NOT as expected: "

@@ -76,6 +76,7 @@ class Session:
         pictures: The table of endpoints, by the time at which it was taken.
         ledger: Where everything is written down before it is changed.
         programs: The versions of the lab's programs.
+        zones: What was found about the cluster's zones, for run.json.
         problems: Why the run is not valid, as far as we know, in words.
         measures: What activities found out, for run.json.
         tries: What intruders tried, and what came of it.
@@ -108,6 +109,7 @@ class Session:
     place: Mapping[str, Any] = field(default_factory=dict)
     pictures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     programs: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     measures: dict[str, Any] = field(default_factory=dict)
     tries: list[Try] = field(default_factory=list)
@@ -201,6 +203,7 @@ class Session:
             self.experiment, configuration, secrets, self.namespaces, embedded=self.access.kind == "embedded"
         )
         guard.refuse_idle(made, self.pods(), self.namespaces)
+        guard.refuse_without(self.options.wanted.manifests, self.namespaces, self.options.wanted.options())
 
     def measure(self) -> None:
         """Start everything that measures, then the load, and wait for the end of the baseline."""

@@ -130,6 +130,24 @@ def clean(options: argparse.Namespace) -> int:
     return EXIT_HOLDS
 
 
+def measure_zones(options: argparse.Namespace) -> int:
+    """Find the round trip between the cluster's zones, by asking from each."""
+    from meshverdict.chaos.cluster import KubeAccess, opened  # noqa: PLC0415
+    from meshverdict.chaos.zone_rtt import measure, render  # noqa: PLC0415
+
+    if options.questions < 10:
+        raise UsageError(f"--questions {options.questions}: at least 10, for a median that means something")
+    if options.context:
+        with opened(options.context) as access:
+            found = measure(access, options.questions)
+    else:
+        found = measure(
+            KubeAccess.open(Path(running_lab(options.name).kubeconfig), kind="embedded"), options.questions
+        )
+    answer([f.as_dict() for f in found], as_json=options.output == "json", text=render(found))
+    return EXIT_HOLDS
+
+
 def running_lab(name: str) -> LabInfo:
     """The running lab, or the command that starts one."""
     info = StateFolder(name).info()

@@ -74,6 +74,22 @@ def _lab(commands: Commands) -> None:
     reach.add_argument(
         "-n", "--namespace", action="append", default=[], help="only pods of this namespace (repeatable)"
     )
+    zones = _command(
+        commands,
+        "measure-zones",
+        lab_commands.measure_zones,
+        "find the round trip between the cluster's zones, by asking from one to another",
+    )
+    zones.add_argument(
+        "--questions",
+        type=int,
+        default=300,
+        metavar="N",
+        help="from each pod to each other (default %(default)s)",
+    )
+    zones.add_argument(
+        "--context", metavar="NAME", help="of a real cluster, by this kubeconfig context, instead"
+    )
     _command(commands, "kubeconfig", lab_commands.kubeconfig, "print the path of the lab's kubeconfig")
     doctor = _command(
         commands,

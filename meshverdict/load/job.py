@@ -23,6 +23,7 @@ PRIORITY_ANNOTATION = "meshverdict.io/priority"
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 CONTAINER = "locust"
 GRACE_S = 30
+_ZONE = "topology.kubernetes.io/zone"
 _FOLDER = "/mnt/locust"
 _FILE = "locustfile.py"
 _LARGEST_CONFIG = 1_000_000
@@ -103,7 +104,16 @@ def _pod(spec: LoadSpec) -> Manifest:
         "volumes": [{"name": "locustfile", "configMap": {"name": spec.name}}],
     }
     if spec.zone is not None:
-        pod["nodeSelector"] = {"topology.kubernetes.io/zone": spec.zone}
+        pod["nodeSelector"] = {_ZONE: spec.zone}
+    elif spec.workers > 1:
+        pod["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": _ZONE,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {LOAD_LABEL: spec.name}},
+            }
+        ]
     return pod
 
 

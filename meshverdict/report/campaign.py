@@ -11,6 +11,7 @@ import numpy as np
 from meshverdict.analysis.campaign import TREATMENT, StopRule
 from meshverdict.analysis.pairs import (
     CPU,
+    MEAN,
     P50,
     Paired,
     PairRun,
@@ -173,7 +174,7 @@ def assess(runs: Sequence[CampaignRun], *, origin: str, planned: Planned | None 
     journal = first.journal if first else None
     primary = (journal.primary if journal else None) or DEFAULT_PRIMARY
     margin = (journal.margin if journal else None) or DEFAULT_MARGIN
-    paired = pair_up(_pair_runs(runs))
+    paired = pair_up(_pair_runs(runs, primary))
     stopped, level = _level(paired, primary, planned)
     invalid = _invalid(runs, paired, primary)
     if not invalid and planned is not None and not stopped and len(paired.pairs) < planned.pairs:
@@ -232,7 +233,7 @@ def _unfinished(pairs: int, planned: Planned) -> str:
     )
 
 
-def _pair_runs(runs: Sequence[CampaignRun]) -> list[PairRun]:
+def _pair_runs(runs: Sequence[CampaignRun], primary: str) -> list[PairRun]:
     outside = {
         window.name
         for run in runs
@@ -240,10 +241,10 @@ def _pair_runs(runs: Sequence[CampaignRun]) -> list[PairRun]:
         for window in windows_of(run.contents).counted
         if window.role != "during"
     }
-    return [_pair_run(run, outside) for run in runs]
+    return [_pair_run(run, outside, primary) for run in runs]
 
 
-def _pair_run(run: CampaignRun, outside: set[str]) -> PairRun:
+def _pair_run(run: CampaignRun, outside: set[str], primary: str) -> PairRun:
     contents = run.contents
     if contents is None:
         return PairRun(run.pair, run.arm, (run.problem,), {}, run.origin)
@@ -254,7 +255,11 @@ def _pair_run(run: CampaignRun, outside: set[str]) -> PairRun:
     if not windows:
         return PairRun(run.pair, run.arm, ("no phase to compare",), {}, run.origin)
     table = contents.table
-    found = measures(table, windows)
+    found = {
+        name: value
+        for name, value in measures(table, windows).items()
+        if not name.endswith(f" {MEAN}") or name == primary
+    }
     price = cpu_per_request(contents.usage, windows, requests_in(table, windows))
     if price is not None:
         found[CPU] = math.log(price)

@@ -56,6 +56,17 @@ def test_pooled_is_one_round_trip_and_fresh_is_more(start_app, redis_server):
     assert sent["fresh"] >= 20
 
 
+def test_a_pool_of_a_size_uses_its_connections_in_turn(start_app, redis_server):
+    """REDIS_POOL=5: one client that asks ten times has opened five connections, and not one as by default."""
+    opened = {}
+    for size in (0, 5):
+        app = start_app(REDIS_ENDPOINT="127.0.0.1", REDIS_PORT=redis_server.port, REDIS_POOL=size, THREADS=2)
+        for _ in range(10):
+            assert app.get("/get").status == 200
+        opened[size] = redis_server.command("CLIENT", "LIST", "TYPE", "normal").count(b" cmd=get ")
+    assert opened == {0: 1, 5: 6}
+
+
 def test_artificial_work(start_app, redis_server):
     """WORK_MS delays /get, and not /version; `cpu` spends the time computing, `sleep` does not."""
     used = {}

@@ -42,6 +42,7 @@ def test_defaults():
         ("REDIS_TIMEOUT_S", "nan"),
         ("REDIS_TIMEOUT_S", "inf"),
         ("REDIS_CONNECTION", "Pooled"),
+        ("REDIS_POOL", "-1"),
         ("HEALTH", "lax"),
         ("WORK_MS", "-1"),
         ("WORK_KIND", "io"),

@@ -1,0 +1,184 @@
+"""What experiments ask about zones: who shares what by counted packets, what affinity saved, and who carries how much."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from meshverdict.analysis.load_table import OK
+from meshverdict.analysis.pairs import MEAN_TRIM
+from meshverdict.analysis.zones import (
+    Share,
+    cost_per_month,
+    load_of_pods,
+    parse_traffic,
+    round_trips,
+    saved_ms,
+    share,
+    share_of_request,
+)
+from meshverdict.chaos import record, zone_rtt
+from meshverdict.chaos.session import current
+from meshverdict.chaos.sidecars import AS_EXPECTED, NOT_EXPECTED
+from meshverdict.model.errors import LabError, RecordError, UsageError
+from meshverdict.model.record_reader import read_record
+
+_POLL_S: Final = 0.2
+_PATIENCE_S: Final = 5.0
+
+
+def find_round_trip() -> float:
+    """Measure the round trip between the cluster's zones, milliseconds, and keep it for this run's formula."""
+    found = zone_rtt.measure(current().access)
+    current().zones["round_trips"] = [one.as_dict() for one in found]
+    across = [one.p50_ms for one in found if one.source != one.destination]
+    current().zones["rtt_ms"] = round(sum(across) / len(across), 4)
+    return float(current().zones["rtt_ms"])
+
+
+def local_share(caller: str, called: str, phase: str | None = None) -> float:
+    """Share of packets between two namespaces' pods that stayed in their zone, as the kernel counted them.
+
+    Args:
+        caller: Beginning of ``namespace/pod``, such as "pippo/".
+        called: The same, such as "paperino/".
+        phase: Name of a phase; by default the one that lasts.
+    """
+    found = _share(caller, called, phase)
+    if found.local is None:
+        raise RecordError(f"no packet was counted between {caller} and {called}: nobody talked")
+    return round(found.local, 5)
+
+
+def local_share_as_expected(
+    caller: str,
+    called: str,
+    treated: list[float] | None = None,
+    untreated: list[float] | None = None,
+    *,
+    required: bool = False,
+) -> str:
+    """Whether packets stay in their zone exactly when they must; phase-aware.
+
+    Args:
+        caller: Beginning of ``namespace/pod``.
+        called: The same.
+        treated: Least and greatest share under the treatment (0.99 to 1).
+        untreated: Least and greatest share without it (0 to 0.95).
+        required: Fail instead of answering "NOT as expected", for rollbacks.
+    """
+    low, high = (treated or [0.99, 1.0]) if current().timeline.treated else (untreated or [0.0, 0.95])
+    found = local_share(caller, called)
+    said = f"{found:.2%} of the packets between {caller} and {called} stayed in their zone"
+    said += f", expected {low:.0%} to {high:.0%}"
+    if required and not low <= found <= high:
+        raise LabError(
+            f"{said}; affinity is as it should not be: look at the Service and the DestinationRules"
+        )
+    return (AS_EXPECTED if low <= found <= high else NOT_EXPECTED) + said
+
+
+def _share(caller: str, called: str, phase: str | None) -> Share:
+    window = _window(phase)
+    lines = _lines_until(window.end)
+    return share(parse_traffic(lines), caller, called, window.start, window.end)
+
+
+def _window(phase: str | None) -> record.Window:
+    session = current()
+    start = read_record(session.folder / "load.jsonl").header.start
+    return record.window_of(session.timeline, phase=phase, last_s=None, load_start=start)
+
+
+def _lines_until(end: float) -> list[dict[str, Any]]:
+    traffic = current().traffic
+    if traffic is None:
+        raise UsageError(
+            "packets between pods are counted by an embedded lab of several zones alone: `meshverdict up --zones 2`; on a"
+            " real cluster ask Hubble (`hubble observe --from-namespace pippo`)"
+        )
+    deadline = time.monotonic() + _PATIENCE_S
+    while traffic.newest < end and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return traffic.lines
+
+
+def zone_saving(  # noqa: PLR0917 - an experiment names its arguments
+    caller: str,
+    called: str,
+    phase: str,
+    beside: str,
+    connection: str,
+    name: str = "/get",
+    mtls: bool = False,  # noqa: FBT001, FBT002 - JSON
+    price_per_gb: float = 0.02,
+) -> str:
+    """What affinity saved in this run, beside the formula, in a sentence; kept in run.json as well.
+
+    Args:
+        caller: Beginning of ``namespace/pod``.
+        called: The same.
+        phase: Phase with affinity.
+        beside: Phase without.
+        connection: "pooled" or "fresh": how many round trips one request takes.
+        name: Endpoint of the load.
+        mtls: Sidecars on both sides, with TLS between them.
+        price_per_gb: Of traffic across zones, both directions together.
+    """
+    session = current()
+    rtt = session.zones.get("rtt_ms")
+    if rtt is None:
+        raise UsageError("zone_saving: the round trip is not known; ask find_round_trip before")
+    found = {key: _told(caller, called, each, name) for key, each in (("with", phase), ("without", beside))}
+    turns = round_trips(connection, mtls=mtls)
+    saved = found["without"]["mean_ms"] - found["with"]["mean_ms"]
+    formula = saved_ms(turns, found["without"]["crossing"], found["with"]["crossing"], rtt)
+    money = {k: cost_per_month(v["cross_bytes_per_s"], price_per_gb) for k, v in found.items()}
+    session.zones["saving"] = {
+        "connection": connection,
+        "round_trips": turns,
+        "rtt_ms": rtt,
+        "saved_ms": round(saved, 4),
+        "formula_ms": round(formula, 4),
+        "price_per_gb": price_per_gb,
+        "cost_per_month": {k: round(v, 4) for k, v in money.items()},
+        **found,
+    }
+    return (
+        f"mean {found['with']['mean_ms']:.2f} ms beside {found['without']['mean_ms']:.2f} ms: {saved:.2f} ms saved,"
+        f" {share_of_request(saved, found['without']['mean_ms']):.0%} of the request; formula: {turns} round trips x"
+        f" ({found['without']['crossing']:.3f} - {found['with']['crossing']:.3f}) x {rtt:.3f} ms = {formula:.2f} ms;"
+        f" across zones {found['with']['cross_bytes_per_s'] / 1e3:.1f} beside"
+        f" {found['without']['cross_bytes_per_s'] / 1e3:.1f} kB/s, {money['with']:.2f} beside {money['without']:.2f} a"
+        f" month at {price_per_gb:g} per GB"
+    )
+
+
+def _told(caller: str, called: str, phase: str, name: str) -> dict[str, float]:
+    window = _window(phase)
+    table = record.table_covering(current().folder / "load.jsonl", window)
+    rows = table.rows(start=window.start, end=window.end, names=(name,), outcomes=(OK,))
+    mean, passed = table.mean_ms(rows, MEAN_TRIM), _share(caller, called, phase)
+    if mean is None or passed.crossing is None:
+        raise RecordError(f"phase {phase!r}: no good answer of {name!r}, or no packet counted")
+    return {
+        "mean_ms": round(mean, 4),
+        "crossing": round(passed.crossing, 5),
+        "cross_bytes_per_s": round(passed.cross_bytes / (window.end - window.start), 1),
+    }
+
+
+def load_by_pod(caller: str, called: str, phase: str | None = None) -> dict[str, float]:
+    """Packets a second that each called pod got from the callers: who carries how much.
+
+    Args:
+        caller: Beginning of ``namespace/pod``.
+        called: The same.
+        phase: Name of a phase; by default the one that lasts.
+    """
+    window = _window(phase)
+    passed = parse_traffic(_lines_until(window.end))
+    counted = load_of_pods(passed, caller, called, window.start, window.end)
+    found = {pod: round(n / (window.end - window.start), 1) for pod, n in counted.items()}
+    current().zones.setdefault("load_by_pod", {})[phase or "now"] = found
+    return found

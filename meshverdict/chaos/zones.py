@@ -1,0 +1,150 @@
+"""Zone affinity as experiments act on it: its forms, the app's kind of connections, commands in pods.
+
+Connections that are open already stay where they are when affinity comes, so an experiment has them made anew
+(``run_in_pods`` with ``CLIENT KILL``), in both arms of a campaign.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubernetes.client import ApiClient, AppsV1Api, CoreV1Api
+from kubernetes.client.exceptions import ApiException
+from kubernetes.stream import stream
+
+from meshverdict.chaos.affinity import FORMS, objects_of
+from meshverdict.chaos.manifests import Objects
+from meshverdict.chaos.rollout import await_rollout
+from meshverdict.chaos.session import current
+from meshverdict.model.errors import LabError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def set_affinity(form: str, manifests: str) -> str:
+    """Keep callers in their zone in one of the forms that there are, or in none; what another form made is removed.
+
+    Args:
+        form: "none", "same-zone", "prefer-close" (kube-proxy), "distribute", "failover", "labels" or "labels-http"
+            (the mesh): manifests/policies/az-FORM.yaml.
+        manifests: Folder of all manifests.
+    """
+    session = current()
+    wanted = objects_of(manifests, form)
+    there = [m for f in FORMS for m in objects_of(manifests, f) if _place(m) in session.namespaces]
+    outside = sorted({_place(m) for m in wanted} - set(session.namespaces))
+    if outside:
+        raise UsageError(f"affinity {form!r}: there is no namespace {outside[0]!r} labelled as the lab's")
+    if session.ledger is not None:
+        session.ledger.remember((m, _place(m)) for m in there)
+    objects = Objects(session.access, session.scratch)
+    kept = {_key(m) for m in wanted}
+    for manifest in reversed(there):
+        if _key(manifest) in kept:
+            continue
+        if manifest["kind"] == "Service":
+            _distribute(manifest, None)
+        else:
+            objects.delete(manifest)
+    for manifest in wanted:
+        if manifest["kind"] == "Service":
+            _distribute(manifest, manifest["spec"]["trafficDistribution"])
+        else:
+            objects.apply(manifest)
+    return form
+
+
+def _place(manifest: Mapping[str, Any]) -> str:
+    return str(manifest["metadata"]["namespace"])
+
+
+def _key(manifest: Mapping[str, Any]) -> tuple[str, str, str]:
+    return manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def _distribute(service: Mapping[str, Any], value: str | None) -> None:
+    """Set trafficDistribution, and leave the rest of the Service as it is."""
+    access, (_, namespace, name) = current().access, _key(service)
+    access.json(
+        access.core.patch_namespaced_service, name, namespace, {"spec": {"trafficDistribution": value}}
+    )
+
+
+def set_environment(ns: str, name: str, values: dict[str, Any], timeout: float = 60.0) -> bool:
+    """Set variables of a Deployment's first container, and wait until all its pods have them.
+
+    They stay when the run ends: every run of an experiment that depends on them sets its own, which takes no time where
+    they are right already.
+
+    Args:
+        ns: Namespace.
+        name: Of the Deployment.
+        values: Variables with their values.
+        timeout: Seconds until the new pods serve and the old ones are gone.
+
+    Returns:
+        Whether anything had to change.
+    """
+    session = current()
+    if ns not in session.namespaces:
+        raise UsageError(f"namespace {ns!r} is not labelled meshverdict.io/lab=true, so it is not touched")
+    access, apps = session.access, AppsV1Api(session.access.api)
+    found = access.json(apps.read_namespaced_deployment, name, ns)
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    before = {v["name"]: v.get("value") for v in container.get("env") or ()}
+    wanted = {key: str(value) for key, value in values.items()}
+    if all(before.get(key) == value for key, value in wanted.items()):
+        return False
+    env = [{"name": key, "value": value} for key, value in wanted.items()]
+    template = {"spec": {"containers": [{"name": container["name"], "env": env}]}}
+    access.json(apps.patch_namespaced_deployment, name, ns, {"spec": {"template": template}})
+    await_rollout(access, [ns], timeout)
+    return True
+
+
+def run_in_pods(
+    ns: str, command: list[str], container: str, label_selector: str | None = None
+) -> dict[str, str]:
+    """Run a command in a container of every pod that a selector matches; answers what each said.
+
+    Args:
+        ns: Namespace.
+        command: Program and arguments; there is no shell unless it is the program.
+        container: Name of the container.
+        label_selector: Such as "topology.kubernetes.io/zone=zone-a".
+    """
+    session = current()
+    if ns not in session.namespaces:
+        raise UsageError(f"namespace {ns!r} is not labelled meshverdict.io/lab=true, so it is not touched")
+    access = session.access
+    options = {"label_selector": label_selector} if label_selector else {}
+    pods = access.json(access.core.list_namespaced_pod, ns, **options)["items"]
+    if not pods:
+        raise UsageError(f"namespace {ns}: no pod matches {label_selector!r}, so nothing would be done")
+    core: Any = CoreV1Api(ApiClient(configuration=access.api.configuration))
+    return {p["metadata"]["name"]: _run(core, ns, p["metadata"]["name"], container, command) for p in pods}
+
+
+def _run(core: Any, ns: str, pod: str, container: str, command: Sequence[str]) -> str:
+    try:
+        said = stream(
+            core.connect_get_namespaced_pod_exec,
+            pod,
+            ns,
+            container=container,
+            command=list(command),
+            stderr=True,
+            stdin=False,
+            stdout=True,
+            tty=False,
+            _preload_content=False,
+        )
+        said.run_forever(timeout=20)
+        text = (said.read_stdout() + said.read_stderr()).strip()
+        status = said.returncode
+    except ApiException as error:
+        raise LabError(f"pod {ns}/{pod}: {command[0]} could not be run: {error}") from error
+    if status != 0 or text.startswith("ERR "):
+        raise LabError(f"pod {ns}/{pod}: {' '.join(command)} ended with status {status}: {text[-300:]}")
+    return str(text)
