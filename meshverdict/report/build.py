@@ -23,6 +23,7 @@ from meshverdict.report.document import (
     UsageRow,
     WindowHead,
 )
+from meshverdict.report.found import found_in
 from meshverdict.report.graph_facts import graphs
 from meshverdict.report.journal_words import shorten
 from meshverdict.report.judge import answered, judge, windows_of
@@ -81,6 +82,7 @@ def build(contents: RunContents) -> Report:
         pods=contents.pods,
         machine=contents.machine,
         usage=_usage(contents, windows),
+        found=found_in(table, windows.counted, contents.section("measures")),
         control=run.get("arm") == "control",
     )
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from meshverdict.analysis.summary import Cell, Series
     from meshverdict.analysis.telemetry import Samples
     from meshverdict.analysis.windows import Phase, Role
+    from meshverdict.report.found import Found
     from meshverdict.report.journal import Activity, Probe
     from meshverdict.report.judge import Judgement
 
@@ -198,6 +199,7 @@ class Report:
         pods: What pods said of themselves.
         machine: How busy the machine was; None where that is not known.
         usage: What each tier used per request, window by window.
+        found: What the experiment found besides: versions, ways round a firewall, blamed tiers.
         control: It is the control arm of a pair: the treatment was left out on purpose.
     """
 
@@ -230,4 +232,5 @@ class Report:
     pods: tuple[Samples, ...]
     machine: Samples | None
     usage: tuple[UsageRow, ...]
+    found: Found
     control: bool

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshverdict import __version__
 from meshverdict.report.render import figures, network, sections
+from meshverdict.report.render.found import blames_section, tries_section, versions_section
 from meshverdict.report.render.html import h
 from meshverdict.report.render.load import load_section
 from meshverdict.report.render.page import footer, page
@@ -21,6 +22,9 @@ def render(report: Report) -> str:
     parts = {
         "Timeline": figures.timeline(report),
         "Hypothesis": sections.hypothesis(report),
+        "Versions": versions_section(report),
+        "Who got through": tries_section(report),
+        "Who was blamed": blames_section(report),
         "Service graph": network.service_graphs(report),
         "Connections": network.connections(report),
         "Who was dropped": network.dropped(report),
