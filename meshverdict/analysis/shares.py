@@ -46,6 +46,8 @@ class Share:
         return self.low <= self.n <= self.high
 
     def __str__(self) -> str:
+        if self.within and self.wanted in {0.0, 1.0}:
+            return f"{self.version} answered {'all' if self.wanted else 'none of'} {self.of}"
         share = f"{self.n / self.of:.1%}" if self.of else "none"
         room = f"{self.low} to {self.high}" if self.low != self.high else f"{self.low}"
         return f"{self.version} answered {self.n} of {self.of} ({share}; {self.wanted:.0%} makes {room})"

@@ -71,7 +71,9 @@ def _judged(name: str, shares: Mapping[str, float], phase: str | None) -> tuple[
             " as locustfiles/canary.py"
         )
     judged = judge_shares(found, shares)
-    return all(share.within for share in judged), ", ".join(map(str, judged))
+    # The version that has the rest is told where it has not.
+    told = [share for share in judged if share.version in shares or not share.within]
+    return all(share.within for share in judged), ", ".join(map(str, told))
 
 
 def _table(phase: str | None) -> tuple[LoadTable, record.Window]:

@@ -43,7 +43,11 @@ CLAIMS: Final = (
         "For firewall rules the right answer is the network: only the app may reach redis.",
         "1 object",
     ),
-    Claim("isolate-redis-mesh", "Use the service mesh to segregate redis: only the app may reach it."),
+    Claim(
+        "isolate-redis-mesh",
+        "Use the service mesh to segregate redis: only the app may reach it.",
+        "2 objects, sidecars at both ends",
+    ),
     Claim(
         "mesh-firewall",
         "A firewall in the mesh stands or falls with its sidecars; one in the network does not.",
@@ -63,9 +67,21 @@ CLAIMS: Final = (
         "az-affinity", "Calling the cache in the caller's own zone alone reduces the round trip dramatically."
     ),
     Claim("az-affinity-failover", "The price of zone affinity: what happens when the zone's cache is gone."),
-    Claim("canary", "Routing gives a more detailed and customized blue-green deployment."),
-    Claim("canary-plain", "Without a mesh, the ratio of replicas shifts requests to a new version too."),
-    Claim("observability", "A mesh is the missing link in the infrastructure's observability."),
+    Claim(
+        "canary",
+        "Routing gives a more detailed and customized blue-green deployment.",
+        "2 objects, a sidecar at every caller",
+    ),
+    Claim(
+        "canary-plain",
+        "Without a mesh, the ratio of replicas shifts requests to a new version too.",
+        "no object; a replica for each step",
+    ),
+    Claim(
+        "observability",
+        "A mesh is the missing link in the infrastructure's observability.",
+        "a sidecar at every tier",
+    ),
     Claim("", "A mesh is not an API gateway."),
     Claim("", "A mesh that is not used with a known scope could generate a mess."),
 )

@@ -116,10 +116,13 @@ def _run_row(claim: Claim, contents: RunContents, link: str) -> Row:
     usable = int(judgement.word != INVALID)
     held = int(judgement.word == HOLDS)
     word = decide(held=held, usable=usable, effect=None, expect=contents.journal.expect)
-    said = f"one run: {judgement.word}" + (f" ({judgement.reasons[0]})" if judgement.reasons else "")
+    findings = contents.journal.findings
+    # What it found says more than which probe missed it, but not why nothing could be measured.
+    why = judgement.reasons[:1] if judgement.word == INVALID or not findings else ()
+    said = f"one run: {judgement.word}" + "".join(f" ({reason})" for reason in why)
     if judgement.word == HOLDS and word == "undecided":
         said += "; how much the treatment changes takes pairs of runs"
-    said += "".join(f". {finding}" for finding in contents.journal.findings)
+    said += "".join(f". {finding}" for finding in findings)
     return Row(claim, word, said, "", "", link)
 
 

@@ -72,3 +72,11 @@ def test_a_version_that_was_asked_for_and_never_answered_is_judged_too():
     """Nothing at all where a quarter was due."""
     (one, two) = judge_shares({"1": 400}, {"2": 0.25})
     assert (one.within, two.within, two.n) == (False, False, 0)
+
+
+def test_a_share_in_words():
+    """The interval where there is one; all and none need none."""
+    ten, rest = judge_shares({"1": 905, "2": 95}, {"2": 0.1})[::-1]
+    assert str(ten) == "2 answered 95 of 1000 (9.5%; 10% makes 76 to 125)"
+    assert str(rest) == "1 answered 905 of 1000 (90.5%; 90% makes 875 to 924)"
+    assert [str(s) for s in judge_shares({"2": 7}, {"2": 1.0})] == ["2 answered all 7"]
