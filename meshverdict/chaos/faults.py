@@ -39,8 +39,10 @@ _REDIS: Final = """
 i=0
 while [ $i -lt $1 ]; do redis-cli CLIENT PAUSE $(printf '%.0f' $4) ALL >/dev/null || exit 3; sleep $2; sleep $3; i=$((i+1)); done
 """
+# First the programs that stall, known by their name; the brackets keep this one from being taken for one of them.
 _RELEASE: Final = """
 name=$(cat /proc/1/comm)
+for p in /proc/[0-9]*; do grep -q 'meshverdict-[s]tall' $p/cmdline 2>/dev/null && kill -TERM ${p#/proc/} && sleep 0.5; done
 for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = "$name" ] && kill -CONT ${p#/proc/}; done
 [ "$name" != redis-server ] || redis-cli CLIENT UNPAUSE >/dev/null || exit 3
 sleep 0.05
@@ -134,7 +136,7 @@ def _stall(
     script = _REDIS if _is_redis(session, tier) else _SIGNALS
     times = [f"{stall_ms / 1000:.3f}", f"{(every_ms - stall_ms) / 1000:.3f}", f"{stall_ms:g}"]
     start = time.time()
-    _run(session, tier, container, ["sh", "-c", script, "stall", str(stalls), *times], seconds)
+    _run(session, tier, container, ["sh", "-c", script, "meshverdict-stall", str(stalls), *times], seconds)
     return Fault(tier, round(start, 3), round(time.time(), 3), stall_ms)
 
 

@@ -24,7 +24,7 @@ _POLL_S: Final = 0.5
 
 
 def cpu_per_request(phase: str | None = None, beside: str | None = None) -> str:
-    """Processor time of all the lab's pods for each request to it, in a sentence.
+    """Processor time of all the lab's pods for each request to it, in a sentence; where nobody tells, it says so.
 
     Args:
         phase: Name of a phase; by default the one that lasts.
@@ -34,6 +34,8 @@ def cpu_per_request(phase: str | None = None, beside: str | None = None) -> str:
     names = [phase] if beside is None else [phase, beside]
     windows = [_window(name) for name in names]
     usage = _usage_until(session.folder / telemetry.FILE, max(w.end for w in windows))
+    if not usage:
+        return f"processor time is not known: the kubelets tell nothing ({session.usage_refused or 'no reading yet'})"
     table = record.table_covering(
         session.folder / "load.jsonl", record.Window(int(windows[0].start), int(windows[0].end))
     )
@@ -56,7 +58,7 @@ def _usage_until(path: Path, end: float) -> tuple[Usage, ...]:
         whole = text[: text.rfind("\n") + 1]
         usage = parse_usage(json.loads(line) for line in whole.splitlines())
         if not usage and current().usage_refused:
-            raise RecordError(f"the cluster's kubelets tell nothing: {current().usage_refused}")
+            return ()
         if max((one.t[-1] for one in usage), default=0.0) >= end or time.monotonic() > deadline:
             return usage
         time.sleep(_POLL_S)
