@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _EXEC_MARGIN_S: Final = 10
 # $1 stalls, each $2 seconds long with $3 seconds after it. The first process of a container cannot be stopped from inside
-# it, so its children with the same name are: the workers of Apache, of gunicorn, of nginx.
+# it, so its children with the same name are: the workers of Apache, of gunicorn, of nginx. Should the program be killed,
+# its watch lets them go on after $5 seconds.
 _SIGNALS: Final = """
 name=$(cat /proc/1/comm); pids=
 for p in /proc/[0-9]*; do
@@ -31,7 +32,9 @@ for p in /proc/[0-9]*; do
   [ "$n" != 1 ] && [ "$(cat $p/comm 2>/dev/null)" = "$name" ] && pids="$pids $n"
 done
 [ -n "$pids" ] || { echo "no worker processes called $name" >&2; exit 3; }
-trap 'kill -CONT $pids 2>/dev/null' EXIT
+(sleep $5; kill -CONT $pids) >/dev/null 2>&1 & watch=$!
+trap 'kill -CONT $pids; kill $watch' EXIT
+trap 'exit 4' HUP INT TERM
 i=0
 while [ $i -lt $1 ]; do kill -STOP $pids; sleep $2; kill -CONT $pids; sleep $3; i=$((i+1)); done
 """
@@ -134,7 +137,12 @@ def _stall(
         raise UsageError(f"stall_ms {stall_ms:g}: above 0 and below every_ms {every_ms:g}")
     stalls = max(1, round(1000 * seconds / every_ms))
     script = _REDIS if _is_redis(session, tier) else _SIGNALS
-    times = [f"{stall_ms / 1000:.3f}", f"{(every_ms - stall_ms) / 1000:.3f}", f"{stall_ms:g}"]
+    times = [
+        f"{stall_ms / 1000:.3f}",
+        f"{(every_ms - stall_ms) / 1000:.3f}",
+        f"{stall_ms:g}",
+        f"{seconds + 2:.0f}",
+    ]
     start = time.time()
     _run(session, tier, container, ["sh", "-c", script, "meshverdict-stall", str(stalls), *times], seconds)
     return Fault(tier, round(start, 3), round(time.time(), 3), stall_ms)
