@@ -62,6 +62,12 @@ class Obj(dict[str, Any]):
             seen.add(key)
 
 
+# What is left alone (an escaped backslash, a pair of surrogates), and half a pair, which is no text: U+FFFD in Go.
+_SURROGATES: Final = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
 def parse_json(body: bytes) -> Any:
     """The JSON value in *body*; bytes that are no UTF-8 become U+FFFD, as in Go.
 
@@ -69,6 +75,8 @@ def parse_json(body: bytes) -> Any:
         SyntaxProblem: It is none, or nested deeper than `DEPTH_LIMIT`.
     """
     text = body.decode("utf-8", "replace")
+    if "\\ud" in text or "\\uD" in text:
+        text = _SURROGATES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
     try:
         value = json.loads(
             text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer, parse_float=Number

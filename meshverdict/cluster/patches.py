@@ -165,7 +165,7 @@ def strategic_patch(obj: Any, patch: Any, node: Node) -> Any:
         return {k: v for k, v in patch.items() if k != _DIRECTIVE}
     if directive == "delete":
         return {}
-    if directive not in {None, "merge"}:
+    if directive is not None and directive != "merge":
         raise bad_request(f"Unknown patch type found: {directive}")
     out = dict(obj) if isinstance(obj, dict) else {}
     keep = patch.get(_RETAIN)
@@ -180,7 +180,10 @@ def _strategic_field(out: dict[str, Any], key: str, value: Any, node: Node, patc
     if key.startswith("$"):
         if key.startswith(_DELETE_FROM):
             name = key.removeprefix(_DELETE_FROM)
-            out[name] = [item for item in out.get(name) or [] if item not in value]
+            there = out.get(name) or []
+            if not isinstance(value, list) or not isinstance(there, list):
+                raise bad_request(f"{key} and what it deletes from must be lists")
+            out[name] = [item for item in there if item not in value]
         return
     if value is None:
         out.pop(key, None)

@@ -267,3 +267,62 @@ async def test_requests_of_all_kinds(api):
     print("statuses:", dict(sorted(seen.items())))  # noqa: T201 - the count is the result
     assert wrong == []
     assert ADMIN.superuser
+
+
+FOUND = [
+    (
+        "PATCH",
+        "/n",
+        "application/strategic-merge-patch+json",
+        b'{"metadata":{"name":"n","$patch":{"a":true}}}',
+        400,
+    ),
+    (
+        "PATCH",
+        "/n",
+        "application/strategic-merge-patch+json",
+        b'{"metadata":{"$deleteFromPrimitiveList/x":5}}',
+        400,
+    ),
+    ("PATCH", "/n", "application/json-patch+json", b'[{"op":"remove","path":"/metadata"}]', 400),
+    ("PATCH", "/n", "application/merge-patch+json", b'{"metadata":null}', 400),
+    ("POST", "", "application/json", b'{"metadata":{"name":"m"},"data":{"k":"\\ud800"}}', 201),
+    ("POST", "", "application/json", b'{"metadata":{"name":"l","annotations":{"k":"\\udfff"}}}', 201),
+    ("POST", "", "application/json", b'{"metadata":{"name":"o"},"a\\u007f\\u0085b\\u0000":1}', 201),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "media", "body", "code"), FOUND)
+async def test_what_a_fuzzer_found(api, method, name, media, body, code):
+    """Requests that once were answered with 500, or not at all."""
+    path = "/api/v1/namespaces/default/configmaps"
+    api.objects.create("configmaps", {"metadata": {"name": "n", "namespace": "default"}}, manager="t")
+    status, _, answer = await api.request(method, path + name, data=body, content_type=media)
+    assert status == code, answer
+
+
+async def test_half_a_pair_of_surrogates_is_the_replacement_character(api):
+    """As Go reads it; a whole pair is its character, and an escaped backslash stays one."""
+    body = b'{"metadata":{"name":"c"},"data":{"half":"a\\ud800b","pair":"\\ud83d\\ude00","text":"\\\\ud800"}}'
+    path = "/api/v1/namespaces/default/configmaps"
+    _, _, made = await api.request("POST", path, data=body, content_type="application/json")
+    assert made["data"] == {"half": "a\ufffdb", "pair": "\U0001f600", "text": "\\ud800"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"hostAliases": [{"hostnames": ["a"]}]}, "spec.hostAliases[0].ip"),
+        ({"dnsConfig": {"options": [{"value": "2"}]}}, "spec.dnsConfig.options[0]"),
+        ({"dnsConfig": {"nameservers": ["x"]}}, "spec.dnsConfig.nameservers[0]"),
+        ({"dnsConfig": {"nameservers": ["10.0.0.1"] * 4}}, "spec.dnsConfig.nameservers"),
+        ({"dnsConfig": {"searches": ["A b"]}}, "spec.dnsConfig.searches[0]"),
+        ({"dnsPolicy": "None"}, "spec.dnsConfig"),
+        ({"dnsPolicy": "None", "dnsConfig": {}}, "spec.dnsConfig.nameservers"),
+    ],
+)
+async def test_names_and_addresses_of_a_pod(api, spec, field):
+    """What the kubelet would stumble over is refused before it is stored."""
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
+    status, _, answer = await api.request("POST", "/api/v1/namespaces/default/pods", pod)
+    assert (status, answer["details"]["causes"][0]["field"]) == (422, field)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -96,7 +97,9 @@ def answer(
 def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:
     """Warning headers, one each; at most 50, so that a bad manifest makes no endless head."""
     for text in dict.fromkeys(warnings[:50]):
-        safe = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+        # Names of fields that a client made up stand in it: no control characters, as in Go.
+        plain = "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cs"})
+        safe = plain.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{safe[:500]}"')
 
 

@@ -91,8 +91,10 @@ def _changed(call: Call, obj: Manifest, patch: Any, media: str) -> Manifest:
 
 def _check_identity(call: Call, value: dict[str, Any]) -> None:
     meta = value.get("metadata")
+    if meta is None:
+        meta = {}
     if not isinstance(meta, dict):
-        return
+        return  # the decoder says what is wrong with it
     name, wanted = meta.get("name"), call.route.name
     if name != wanted:
         raise bad_request(

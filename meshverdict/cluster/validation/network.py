@@ -18,7 +18,7 @@ from meshverdict.cluster.validation.containers import PROTOCOLS, port_errors
 from meshverdict.cluster.validation.meta import Errors, labels_errors, selector_errors
 
 _CIDR_TEXT: Final = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-_IP_TEXT: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+IP_TEXT: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PATH_TYPES: Final = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F")
@@ -197,11 +197,11 @@ def _service_addresses(spec: Manifest, kind: str) -> Errors:
     if kind == "ExternalName" and address:
         text = "may not be set for ExternalName services"
         errors.append(forbidden_field("spec.clusterIPs", text))
-    elif address and address != "None" and not _is_ip(address):
-        errors.append(bad("spec.clusterIPs[0]", address, _IP_TEXT))
+    elif address and address != "None" and not is_ip(address):
+        errors.append(bad("spec.clusterIPs[0]", address, IP_TEXT))
     for index, external in enumerate(spec.get("externalIPs") or []):
-        if not _is_ip(external):
-            errors.append(bad(f"spec.externalIPs[{index}]", external, _IP_TEXT))
+        if not is_ip(external):
+            errors.append(bad(f"spec.externalIPs[{index}]", external, IP_TEXT))
     for key in ("internalTrafficPolicy", "externalTrafficPolicy"):
         policy = spec.get(key)
         if policy and policy not in {"Cluster", "Local"}:
@@ -209,7 +209,8 @@ def _service_addresses(spec: Manifest, kind: str) -> Errors:
     return errors
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
+    """Whether this is an address, of either family."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -248,7 +249,7 @@ def ingress_errors(obj: Manifest) -> Errors:
 def _ingress_rule(rule: Manifest, path: str) -> Errors:
     errors: Errors = []
     host = rule.get("host") or ""
-    if host and _is_ip(host):
+    if host and is_ip(host):
         errors.append(bad(f"{path}.host", host, "must be a DNS name, not an IP address"))
     elif host:
         name = host.removeprefix("*.")
@@ -324,6 +325,6 @@ def slice_errors(obj: Manifest) -> Errors:
         if not endpoint.get("addresses"):
             errors.append(required(path, "must contain at least 1 address"))
         for number, address in enumerate(endpoint.get("addresses") or []):
-            if kind != "FQDN" and not _is_ip(address):
-                errors.append(bad(f"{path}[{number}]", address, _IP_TEXT))
+            if kind != "FQDN" and not is_ip(address):
+                errors.append(bad(f"{path}[{number}]", address, IP_TEXT))
     return errors

@@ -15,10 +15,13 @@ from meshverdict.cluster.validation.meta import (
     labels_errors,
     non_negative,
 )
+from meshverdict.cluster.validation.network import IP_TEXT, is_ip
 from meshverdict.cluster.validation.volumes import volumes_errors
 
 _RESTART: Final = ("Always", "OnFailure", "Never")
 _DNS: Final = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_NAMESERVERS: Final = 3
+_SEARCHES: Final = 32
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _CHANGEABLE: Final = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
@@ -59,6 +62,7 @@ def pod_spec_errors(spec: Manifest, path: str) -> Errors:
         text = "must be between 1 and 2147483647, inclusive"
         errors.append(bad(f"{path}.activeDeadlineSeconds", deadline, text))
     errors += non_negative(spec.get("terminationGracePeriodSeconds"), f"{path}.terminationGracePeriodSeconds")
+    errors += _dns(spec, path)
     return errors + _aliases(spec.get("hostAliases") or [], f"{path}.hostAliases")
 
 
@@ -143,8 +147,46 @@ def _tolerations(tolerations: Sequence[Manifest], path: str) -> Errors:
 def _aliases(aliases: Sequence[Manifest], path: str) -> Errors:
     errors: Errors = []
     for index, alias in enumerate(aliases):
+        errors += ip_errors(alias.get("ip") or "", f"{path}[{index}].ip")
         for name in alias.get("hostnames") or []:
             errors += [bad(f"{path}[{index}].hostnames", name, text) for text in dns_subdomain_problems(name)]
+    return errors
+
+
+def ip_errors(text: str, path: str) -> Errors:
+    """An address in a field."""
+    return [] if is_ip(text) else [bad(path, text, IP_TEXT)]
+
+
+def _dns(spec: Manifest, path: str) -> Errors:
+    """Rules of dnsConfig, and of a dnsPolicy that relies on it."""
+    config, place = spec.get("dnsConfig"), f"{path}.dnsConfig"
+    if config is None:
+        if spec.get("dnsPolicy") == "None":
+            return [required(place, "must provide `dnsConfig` when `dnsPolicy` is None")]
+        return []
+    servers, searches = config.get("nameservers") or [], config.get("searches") or []
+    errors: Errors = []
+    if spec.get("dnsPolicy") == "None" and not servers:
+        text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        errors.append(required(f"{place}.nameservers", text))
+    if len(servers) > _NAMESERVERS:
+        text = f"must not have more than {_NAMESERVERS} nameservers"
+        errors.append(bad(f"{place}.nameservers", servers, text))
+    for index, server in enumerate(servers):
+        errors += ip_errors(server, f"{place}.nameservers[{index}]")
+    if len(searches) > _SEARCHES:
+        text = f"must not have more than {_SEARCHES} search paths"
+        errors.append(bad(f"{place}.searches", searches, text))
+    for index, search in enumerate(searches):
+        name = search.removesuffix(".").replace("_", "-")
+        if search != ".":
+            errors += [
+                bad(f"{place}.searches[{index}]", search, text) for text in dns_subdomain_problems(name)
+            ]
+    for index, option in enumerate(config.get("options") or []):
+        if not option.get("name"):
+            errors.append(required(f"{place}.options[{index}]", "must not be empty"))
     return errors
 
 
