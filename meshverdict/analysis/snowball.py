@@ -30,6 +30,8 @@ COLLAPSED: Final = 0.5
 # Where goodput stops following the offered load.
 FOLLOWS: Final = 0.9
 PLATEAU_S: Final = 3
+# Requests of a tenth of a second may wait by chance; what waits beyond them is a queue that grows.
+QUEUE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,31 +202,71 @@ def _smooth(values: Floats) -> Floats:
     return np.convolve(values, np.full(PLATEAU_S, 1 / PLATEAU_S), mode="valid")
 
 
-def tent(points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """The knee of a tuned value: the largest setting whose goodput is still within 5 % of the best one.
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """What one value of a rate limit led to, under more load than the service can carry.
 
-    With a rate limit that is too low goodput is the limit; with one that is too high it is what an overload leaves. In
-    between it is level, and the largest setting on that level turns away the fewest.
+    Attributes:
+        limit: Requests a second that were let through.
+        goodput: Good answers a second.
+        queue: Requests that waited for a thread when the step ended.
+    """
+
+    limit: float
+    goodput: float
+    queue: float = 0.0
+
+    @property
+    def sustained(self) -> bool:
+        """Whether it could go on for ever: a queue of more than a tenth of a second is one that grows."""
+        return self.queue <= QUEUE_S * self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The value that a sweep found, and what it costs to be wrong; goodput is by the second.
+
+    Attributes:
+        limit: The value.
+        goodput: With it.
+        at_half: With half of it; None where the sweep did not go so far.
+        at_double: With twice of it; see at_half.
+    """
+
+    limit: float
+    goodput: float
+    at_half: float | None
+    at_double: float | None
+
+
+def advise(points: Sequence[SweepPoint]) -> Advice | None:
+    """The value of a rate limit: the largest one that can go on, with goodput within 5 % of the best.
+
+    With a limit that is too low goodput is the limit; with one that is too high it is what an overload leaves. In
+    between it is level, and the largest value on that level turns away the fewest.
 
     Args:
-        points: (setting, goodput) in any order.
+        points: In any order.
 
     Returns:
-        (setting, goodput there); None without points or without any goodput.
+        None when no point had any goodput that could go on.
     """
-    best = max((good for _, good in points), default=0.0)
+    sustained = [point for point in points if point.sustained]
+    best = max((point.goodput for point in sustained), default=0.0)
     if best <= 0:
         return None
-    return max((setting, good) for setting, good in points if good >= AS_BEFORE * best)
+    chosen = max((p for p in sustained if p.goodput >= AS_BEFORE * best), key=lambda p: p.limit)
+    half, double = (goodput_at(points, factor * chosen.limit) for factor in (0.5, 2.0))
+    return Advice(chosen.limit, chosen.goodput, half, double)
 
 
-def cost_at(points: Sequence[tuple[float, float]], setting: float) -> float | None:
-    """Goodput at a setting that was measured, or between two that were (a straight line); None outside of them."""
-    known = sorted(points)
-    if not known or not known[0][0] <= setting <= known[-1][0]:
+def goodput_at(points: Sequence[SweepPoint], limit: float) -> float | None:
+    """Goodput at a value between two that were tried (a straight line); None outside of them."""
+    known = sorted((point.limit, point.goodput) for point in points)
+    if not known or not known[0][0] <= limit <= known[-1][0]:
         return None
-    settings, goods = zip(*known, strict=True)
-    return float(np.interp(setting, settings, goods))
+    limits, goods = zip(*known, strict=True)
+    return float(np.interp(limit, limits, goods))
 
 
 @dataclass(frozen=True, slots=True)

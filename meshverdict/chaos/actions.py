@@ -14,6 +14,7 @@ from meshverdict.chaos.manifests import Objects, named, read_manifests
 from meshverdict.chaos.rate_limit import apply_policy
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
+from meshverdict.chaos.sweep import sweep_rate_limit
 from meshverdict.chaos.trigger import pause_redis, stop_processes
 from meshverdict.chaos.zones import run_in_pods, set_affinity, set_environment
 from meshverdict.model.errors import LabError, UsageError
@@ -40,6 +41,7 @@ __all__ = [
     "start_load",
     "stop_load",
     "stop_processes",
+    "sweep_rate_limit",
     "wait_for_pods_ready",
 ]
 

@@ -22,6 +22,7 @@ _UNDO: Final = {
     "create_custom_object": "delete_custom_object",
     "apply_manifests": "delete_manifests",
     "apply_policy": "delete_manifests",
+    "sweep_rate_limit": "delete_manifests",
 }
 
 

@@ -132,7 +132,7 @@ def _made(name: str, provider: Mapping[str, Any], arguments: Mapping[str, Any]) 
                 f"activity {name!r}: `resource` must be an object, not {type(resource).__name__}"
             )
         return [Made(name, str(arguments.get("ns", "default")), resource)]
-    if function in {"apply_manifests", "apply_policy", "delete_manifests"}:
+    if function in {"apply_manifests", "apply_policy", "delete_manifests", "sweep_rate_limit"}:
         paths = arguments.get("paths") or ()
         paths = [paths] if isinstance(paths, str) else paths
         return [

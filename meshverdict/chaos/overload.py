@@ -19,7 +19,7 @@ from meshverdict.analysis.overload import (
     story,
     tiers,
 )
-from meshverdict.analysis.snowball import absences, rejected_share
+from meshverdict.analysis.snowball import absences
 from meshverdict.analysis.telemetry import Samples, parse_samples
 from meshverdict.analysis.windows import Phase
 from meshverdict.chaos import record, telemetry
@@ -30,10 +30,7 @@ from meshverdict.model.record_reader import read_record
 if TYPE_CHECKING:
     from meshverdict.model.record_reader import LoadRecord
 
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 _STATISTICS: Final = ("max", "mean")
-OUTCOMES: Final = ("recovers", "collapses", "any")
 
 
 def busy_threads(statistic: str = "max", phase: str | None = None, last_s: float | None = None) -> float:
@@ -65,8 +62,8 @@ def all_threads_busy(phase: str | None = None, last_s: float | None = None) -> f
         phase: Name of a phase; by default the one that lasts.
         last_s: Only the last so many seconds of the phase.
     """
-    window = _window(phase, last_s)
-    share = all_busy_share(_pods(), window.start, window.end)
+    window = window_of(phase, last_s)
+    share = all_busy_share(pods(), window.start, window.end)
     if share is None:
         raise RecordError("no app told of its threads in this window: the control's `telemetry` must be on")
     return round(share, 4)
@@ -79,43 +76,11 @@ def limited(phase: str | None = None, last_s: float | None = None) -> float:
         phase: Name of a phase; by default the one that lasts.
         last_s: Only the last so many seconds of the phase.
     """
-    window = _window(phase, last_s)
-    share = limited_share(_record(window), window.start, window.end)
+    window = window_of(phase, last_s)
+    share = limited_share(record_until(window), window.start, window.end)
     if share is None:
         raise RecordError("no request in this window, so none was turned away")
     return round(share, 4)
-
-
-def limited_as_computed(within: float = 0.05, phase: str | None = None, last_s: float | None = None) -> str:
-    """Whether the share that is turned away is what limit and offered load say, 1 - limit / offered; phase-aware.
-
-    Without the treatment nobody must be turned away.
-
-    Args:
-        within: How far off it may be, as a share of the computed share.
-        phase: Name of a phase; by default the one that lasts.
-        last_s: Only the last so many seconds of the phase.
-    """
-    session = current()
-    if session.load is None:
-        return f"{AS_EXPECTED}there is no load yet"
-    window = _window(phase, last_s)
-    loaded = _record(window)
-    share, flow = limited_share(loaded, window.start, window.end), flow_of(loaded)
-    if share is None or flow is None:
-        raise RecordError("no request in this window, so none was turned away")
-    if not session.timeline.treated:
-        return f"{AS_EXPECTED if share == 0 else NOT_EXPECTED}{share:.1%} were turned away, expected: none"
-    limit = session.measures.get("limit_per_s")
-    if limit is None:
-        return f"{NOT_EXPECTED}{share:.1%} were turned away, and no limit was set by apply_policy"
-    offered = float(flow.between(window.start, window.end).offered.mean())
-    computed = rejected_share(offered, float(limit))
-    right = abs(share - computed) <= float(within) * computed
-    return (
-        f"{AS_EXPECTED if right else NOT_EXPECTED}{share:.1%} were turned away; {offered:.1f} a second offered and"
-        f" {limit:.1f} allowed make {computed:.1%}"
-    )
 
 
 def amplification(tier: str = "c-app-count/app-count-svc", phase: str | None = None) -> float:
@@ -126,11 +91,11 @@ def amplification(tier: str = "c-app-count/app-count-svc", phase: str | None = N
             own metrics tell.
         phase: Name of a phase; by default the one that lasts.
     """
-    window = _window(phase, None)
-    flow = flow_of(_record(window))
-    found = [t for t in tiers(_edges(), _pods()) if t.name.startswith(tier)]
+    window = window_of(phase)
+    flow = flow_of(record_until(window))
+    found = [t for t in tiers(edges(), pods()) if t.name.startswith(tier)]
     if not found or flow is None:
-        names = ", ".join(sorted({t.name for t in tiers(_edges(), _pods())})) or "none"
+        names = ", ".join(sorted({t.name for t in tiers(edges(), pods())})) or "none"
         raise UsageError(f"amplification: nobody counts at tier {tier!r} (known: {names})")
     values = [v for t in found if (v := t.amplification(flow, window.start, window.end)) is not None]
     if not values:
@@ -140,22 +105,22 @@ def amplification(tier: str = "c-app-count/app-count-svc", phase: str | None = N
 
 def recovery_time() -> float | None:
     """Seconds from the trigger's end to the first 5 seconds with 95 % of the goodput before it; null if there are none."""
-    found = _story().recovery_s
+    found = story_so_far().recovery_s
     return None if found is None else round(found, 1)
 
 
 def metastable() -> bool | None:
     """Whether the service was still down 60 s after the trigger's end; null when it was not watched for so long."""
-    return _story().metastable
+    return story_so_far().metastable
 
 
 def what_became_of_it() -> str:
     """The whole story in a sentence: goodput before and after the trigger, recovery, retry amplification, 429s."""
-    found = _story()
+    found = story_so_far()
     phase, after = current().timeline.find(TRIGGER), found.trigger.end
     if phase is None:
         raise UsageError("nothing was triggered")
-    loaded = _record(_until_now(found.trigger.start))
+    loaded = record_until(_until_now(found.trigger.start))
     flow = flow_of(loaded)
     parts = [
         f"The service {found.words}",
@@ -164,7 +129,7 @@ def what_became_of_it() -> str:
     if flow is not None:
         multiplied = [
             f"{t.name} {value:.2f}"
-            for t in tiers(_edges(), _pods())
+            for t in tiers(edges(), pods())
             if (value := t.amplification(flow, after, after + found.observed_s)) is not None
             and t.source == "mesh"
         ]
@@ -172,26 +137,6 @@ def what_became_of_it() -> str:
     share = limited_share(loaded, after, after + found.observed_s)
     parts += [f"{share:.0%} turned away"] if share else []
     return "; ".join(parts) + "."
-
-
-def comes_back(treated: str = "recovers", untreated: str = "any") -> str:
-    """Whether the service came back after the trigger; phase-aware.
-
-    Args:
-        treated: What must be found under the treatment: "recovers", "collapses" (metastable) or "any".
-        untreated: What must be found without it.
-    """
-    for value in (treated, untreated):
-        if value not in OUTCOMES:
-            raise UsageError(f"comes_back: {value!r}: one of {', '.join(OUTCOMES)}")
-    session = current()
-    if session.timeline.find(TRIGGER) is None:
-        return f"{AS_EXPECTED}nothing was triggered yet"
-    expected = treated if session.timeline.treated else untreated
-    found = _story()
-    back = found.metastable is not True and found.recovery_s is not None
-    right = expected == "any" or back == (expected == "recovers")
-    return f"{AS_EXPECTED if right else NOT_EXPECTED}it {found.words}"
 
 
 def replica_absences(pod: str, at_least_s: float = 3.0, phase: str | None = None) -> list[dict[str, float]]:
@@ -207,9 +152,9 @@ def replica_absences(pod: str, at_least_s: float = 3.0, phase: str | None = None
         (`back`). A time that has not ended is left out.
     """
     session = current()
-    found = [p for p in _pods() if p.source.startswith(pod)]
+    found = [p for p in pods() if p.source.startswith(pod)]
     if not found:
-        known = ", ".join(p.source for p in _pods()) or "none"
+        known = ", ".join(p.source for p in pods()) or "none"
         raise UsageError(f"replica_absences: no pod {pod!r} told of itself (known: {known})")
     at = session.timeline.find(phase) if phase else None
     start = at.start if at is not None else session.started
@@ -229,10 +174,15 @@ def _rate(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1f}/s"
 
 
-def _story() -> Story:
+def story_so_far() -> Story:
+    """What the trigger has done up to now.
+
+    Raises:
+        UsageError: There was none.
+    """
     session = current()
     now = session.timeline.clock()
-    flow = flow_of(_record(_until_now(session.started)))
+    flow = flow_of(record_until(_until_now(session.started)))
     phases = [Phase(p["name"], p["start"], p["end"]) for p in session.timeline.as_json()]
     found = story(flow, phases, end=min(now, _after(phases, now))) if flow is not None else None
     if found is None:
@@ -252,7 +202,13 @@ def _until_now(start: float) -> record.Window:
     return record.Window(int(start), int(current().timeline.clock()))
 
 
-def _window(phase: str | None, last_s: float | None) -> record.Window:
+def window_of(phase: str | None, last_s: float | None = None) -> record.Window:
+    """The seconds that a probe asks about.
+
+    Raises:
+        RecordError: No load was recorded.
+        UsageError: There is no such phase.
+    """
     session = current()
     path = session.folder / "load.jsonl"
     if not path.is_file():
@@ -264,19 +220,37 @@ def _window(phase: str | None, last_s: float | None) -> record.Window:
     )
 
 
-def _record(window: record.Window) -> LoadRecord:
+def record_until(window: record.Window) -> LoadRecord:
+    """The load record, as soon as it covers the window."""
     path = current().folder / "load.jsonl"
     record.table_covering(path, window)
     return read_record(path)
 
 
+def good_latency_ms(window: record.Window, q: float) -> float | None:
+    """A quantile of the latency of good answers, in milliseconds; None without any."""
+    table = record.table_covering(current().folder / "load.jsonl", window)
+    rows = table.rows(start=window.start, end=window.end, outcomes=("ok",))
+    return table.quantiles_ms(rows, (q,))[0]
+
+
+def case_1_goodput(loaded: LoadRecord, window: record.Window) -> float:
+    """Good answers a second of the app's endpoints."""
+    good = sum(
+        line.n
+        for line in loaded.seconds
+        if line.outcome == "ok" and line.name.startswith("/count/") and window.start <= line.t < window.end
+    )
+    return good / max(1, window.end - window.start)
+
+
 def _gauge(name: str, statistic: str, phase: str | None, last_s: float | None) -> float:
     if statistic not in _STATISTICS:
         raise UsageError(f"{name}: statistic {statistic!r}: one of {', '.join(_STATISTICS)}")
-    window = _window(phase, last_s)
+    window = window_of(phase, last_s)
     values = [
         value
-        for pod in _pods()
+        for pod in pods()
         for t, value in zip(pod.t, pod.columns.get(name, ()), strict=False)
         if value is not None and window.start <= t < window.end
     ]
@@ -292,9 +266,11 @@ def _lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _pods() -> tuple[Samples, ...]:
+def pods() -> tuple[Samples, ...]:
+    """What the apps have told of themselves."""
     return parse_samples(_lines())[0]
 
 
-def _edges() -> tuple[EdgeSample, ...]:
+def edges() -> tuple[EdgeSample, ...]:
+    """What the sidecars have counted."""
     return parse_edges(_lines())

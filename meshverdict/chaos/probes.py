@@ -15,14 +15,20 @@ from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.windows import Window as NamedWindow
 from meshverdict.chaos import cases, connections, record, run_json
 from meshverdict.chaos.diagnosis import faults_were_felt, guilty_tiers_named
+from meshverdict.chaos.expected import (
+    comes_back,
+    ejections_as_expected,
+    goodput_kept,
+    latency_bounded,
+    limited_as_computed,
+    threads_as_expected,
+)
 from meshverdict.chaos.intruders import tries_as_expected, try_to_reach
 from meshverdict.chaos.overload import (
     all_threads_busy,
     amplification,
     busy_threads,
-    comes_back,
     limited,
-    limited_as_computed,
     metastable,
     queue_length,
     recovery_time,
@@ -33,6 +39,7 @@ from meshverdict.chaos.price import cpu_per_request
 from meshverdict.chaos.served import policies_served
 from meshverdict.chaos.session import Session, current
 from meshverdict.chaos.sidecars import sidecars_as_expected
+from meshverdict.chaos.sweep import sweep_matches_knee
 from meshverdict.chaos.version_shares import requests_lost, share_per_version, versions_as_expected
 from meshverdict.chaos.zone_probes import (
     find_round_trip,
@@ -54,11 +61,14 @@ __all__ = [
     "cpu_per_request",
     "dropped_flows",
     "drops_as_expected",
+    "ejections_as_expected",
     "error_share",
     "faults_were_felt",
     "find_round_trip",
     "goodput",
+    "goodput_kept",
     "guilty_tiers_named",
+    "latency_bounded",
     "latency_quantile",
     "limited",
     "limited_as_computed",
@@ -73,6 +83,8 @@ __all__ = [
     "requests_lost",
     "share_per_version",
     "sidecars_as_expected",
+    "sweep_matches_knee",
+    "threads_as_expected",
     "treatment_gone",
     "treatment_in_effect",
     "tries_as_expected",

@@ -91,6 +91,7 @@ def apply_policy(
     limit_of_capacity: float | None = None,
     limit_per_s: float | None = None,
     replicas: int = 1,
+    times: float = 1.0,
 ) -> list[str]:
     """Create policies from manifests, as `apply_manifests`, with the rate limits in them set to a value.
 
@@ -101,11 +102,13 @@ def apply_policy(
         limit_of_capacity: Rate limit, as a share of the capacity that `find_capacity` found.
         limit_per_s: Rate limit in requests a second, instead.
         replicas: The limit is for each proxy: it is divided by so many.
+        times: The limit times this: 2 is the value of a time when the capacity was twice as large.
     """
     session = current()
     limit = limit_per_s
     if limit_of_capacity is not None:
         limit = float(limit_of_capacity) * session.found_capacity()
+    limit = None if limit is None else float(limit) * float(times)
     objects = Objects(session.access, session.scratch)
     manifests = [
         m for path in ([paths] if isinstance(paths, str) else paths) for m in read_manifests(Path(path))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meshverdict.analysis import snowball
-from meshverdict.analysis.snowball import Flow
+from meshverdict.analysis.snowball import Advice, Flow, SweepPoint
 
 RATE = 64
 
@@ -111,15 +111,17 @@ def test_a_ramp_that_stays_below_has_no_knee():
     assert snowball.knee(_flow([1, 2])) is None
 
 
-def test_the_value_of_a_sweep_is_the_largest_that_costs_nothing():
-    """Goodput rises with the limit to the capacity of 80, and falls behind it."""
-    points = [(40, 40), (60, 60), (80, 79.5), (76, 76), (100, 30), (160, 2)]
-    assert snowball.tent(points) == (80, 79.5)
-    assert snowball.tent([]) is None
-    assert snowball.tent([(1, 0.0)]) is None
-    assert snowball.cost_at(points, 50) == 50
-    assert snowball.cost_at(points, 160) == 2
-    assert snowball.cost_at(points, 200) is None
+def test_the_value_of_a_sweep_is_the_largest_that_can_go_on():
+    """Goodput rises with the limit to the capacity of 80, and falls behind it; a growing queue is no success."""
+    told = [(40, 40, 0), (60, 60, 1), (84, 80, 30), (80, 79.5, 6), (76, 76, 2), (100, 30, 90), (160, 2, 300)]
+    points = [SweepPoint(*values) for values in told]
+    assert snowball.advise(points) == Advice(80, 79.5, 40, 2)
+    assert snowball.advise([SweepPoint(40, 40), SweepPoint(80, 80)]) == Advice(80, 80, 40, None)
+    assert snowball.advise([]) is None
+    assert snowball.advise([SweepPoint(1, 0.0)]) is None
+    assert snowball.advise([SweepPoint(10, 10, 50)]) is None
+    assert snowball.goodput_at(points, 50) == 50
+    assert snowball.goodput_at(points, 200) is None
 
 
 def test_hysteresis_is_how_much_further_the_load_must_fall():

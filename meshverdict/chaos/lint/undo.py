@@ -47,6 +47,7 @@ _CHANGES: Final[Mapping[tuple[str, str], _Change]] = {
     ("chaosk8s.daemonset.actions", "create_daemon_set"): _Change(("delete_daemon_set",), ("ns",)),
     (_OURS, "apply_manifests"): _Change(("delete_manifests",), ("paths",)),
     (_OURS, "apply_policy"): _Change(("delete_manifests",), ("paths",)),
+    (_OURS, "sweep_rate_limit"): _Change(("delete_manifests",), ("paths",)),
     (_OURS, "set_capacity"): _Change(("restore_capacity",), ("workload",)),
     ("chaosistio.fault.actions", "add_delay_fault"): _Change(("remove_delay_fault",), ("ns",)),
     ("chaosistio.fault.actions", "add_abort_fault"): _Change(("remove_abort_fault",), ("ns",)),
