@@ -42,6 +42,7 @@ def find_capacity(
     most: float = 200.0,
     deadline_ms: float = 1000.0,
     tags: list[str] | None = None,
+    locustfile: str | None = None,
 ) -> dict[str, Any]:
     """Let the offered load rise until goodput no longer follows, and wait until the queues are empty again.
 
@@ -53,6 +54,7 @@ def find_capacity(
         most: Requests a second at the end of the rise; three times as many when goodput followed to the end.
         deadline_ms: A good answer later than this is no goodput.
         tags: Only tasks with one of these tags; by default those of case 1.
+        locustfile: Path, relative to the experiment's file; by default the lab's own.
     """
     session = current()
     if session.load is not None:
@@ -61,7 +63,18 @@ def find_capacity(
     for attempt in range(_TRIES):
         folder = session.folder / ("capacity" if not attempt else f"capacity-{attempt + 1}")
         folder.mkdir()
-        found = _search(folder, float(seconds), top, float(deadline_ms), tuple(tags or ("case1",)))
+        rising = LoadSpec(
+            duration_s=float(seconds),
+            rate=f"ramp:{min(_LOWEST, top / 4):g}:{top:g}:{float(seconds):g}",
+            seed=session.options.seed,
+            deadline_ms=float(deadline_ms),
+            workers=session.options.workers or 1,
+            tags=tuple(tags or ("case1",)),
+            locustfile=session.locustfile(locustfile),
+            name="capacity",
+            image=session.options.load_image or IMAGE,
+        )
+        found = _search(rising, folder)
         _await_empty_queues(session.access, session.namespaces)
         if found is not None:
             session.measures["capacity"] = {
@@ -77,23 +90,10 @@ def find_capacity(
     )
 
 
-def _search(
-    folder: Path, seconds: float, top: float, deadline_ms: float, tags: tuple[str, ...]
-) -> Knee | None:
-    session = current()
-    spec = LoadSpec(
-        duration_s=seconds,
-        rate=f"ramp:{min(_LOWEST, top / 4):g}:{top:g}:{seconds:g}",
-        seed=session.options.seed,
-        deadline_ms=deadline_ms,
-        workers=session.options.workers or 1,
-        tags=tags,
-        name="capacity",
-        image=session.options.load_image or IMAGE,
-    )
-    handle = start_load(session.access.api, spec, folder)
+def _search(spec: LoadSpec, folder: Path) -> Knee | None:
+    handle = start_load(current().access.api, spec, folder)
     try:
-        handle.wait(seconds + 30.0)
+        handle.wait(spec.duration_s + 30.0)
     finally:
         handle.stop()
     record = read_record(folder / "load.jsonl")

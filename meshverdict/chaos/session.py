@@ -270,16 +270,18 @@ class Session:
             fields["image"] = self.options.load_image
         for key in ("tags", "exclude_tags"):
             fields[key] = tuple(fields.get(key) or ())
-        if fields.get("locustfile"):
-            fields["locustfile"] = str(self._locustfile(str(fields["locustfile"])))
+        fields["locustfile"] = self.locustfile(fields.get("locustfile"))
         self.load = start_load(self.access.api, LoadSpec(**fields), self.folder)
         return self.load
 
-    def _locustfile(self, value: str) -> Path:
+    def locustfile(self, value: str | None) -> str | None:
+        """Where a locustfile lies that an experiment names relative to itself; None stays the lab's own."""
+        if not value:
+            return None
         path = Path(value)
         if path.is_absolute() or self.source.file is None or path.is_file():
-            return path
-        return self.source.file.parent / path
+            return str(path)
+        return str(self.source.file.parent / path)
 
     def end_load(self, *, patience_s: float = 0.0) -> LoadSummary | None:
         """End the load and bring the rest of its record home; None when there was none.

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from meshverdict import __version__
 from meshverdict.cli import lab_commands, result_commands
 from meshverdict.cli.demo import demo
+from meshverdict.cli.sweep_command import sweep
 from meshverdict.model.settings import DEFAULT_INGRESS_PORT
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name for it
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _lab(commands)
     _results(commands)
+    _sweep(commands)
     return top
 
 
@@ -216,6 +218,57 @@ def _results(commands: Commands) -> None:
         choices=("differs",),
         help="exit 1 if the verdicts differ: HOLDS and DEVIATES of two runs, or two campaigns' words",
     )
+
+
+def _sweep(commands: Commands) -> None:
+    command = _command(
+        commands, "sweep", sweep, "find the value of a rate limit, and say what a wrong one costs"
+    )
+    command.add_argument(
+        "--write",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write the value into this policy (repeatable); nothing else in it is touched",
+    )
+    command.add_argument(
+        "--check",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="exit 1 when the value in this policy has gone stale (repeatable)",
+    )
+    command.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="how far a checked value may be off (default %(default)s)",
+    )
+    command.add_argument(
+        "--replicas",
+        type=int,
+        default=1,
+        metavar="N",
+        help="proxies that each enforce the value on their own (default %(default)s)",
+    )
+    command.add_argument(
+        "--from",
+        dest="run_folder",
+        metavar="RUN",
+        help="take the run folder of a sweep that was made already, and run nothing",
+    )
+    command.add_argument(
+        "--experiment",
+        metavar="FILE",
+        help="an experiment with the action sweep_rate_limit (default: ratelimit-sweep.json)",
+    )
+    command.add_argument(
+        "--var", action="append", default=[], metavar="NAME=VALUE", help="a value of its configuration"
+    )
+    command.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the arrivals")
+    command.add_argument("--reports", metavar="DIR", help="folder of all reports")
+    _real_cluster(command)
 
 
 def _command(commands: Commands, name: str, function: object, text: str) -> argparse.ArgumentParser:
