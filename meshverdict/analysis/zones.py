@@ -210,3 +210,39 @@ def cost_per_month(bytes_per_s: float, price_per_gb: float) -> float:
     52.56
     """
     return bytes_per_s * 3600 * HOURS_A_MONTH / BYTES_PER_GB * price_per_gb
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What a failure cost the callers.
+
+    Attributes:
+        requests: From its moment on, to the end of the window.
+        errors: Those of them that were not answered well.
+        over_after_s: Seconds from its moment to the end of the last second with an error; 0 without any, None when the
+            last seconds of the window still had some.
+        share_left: Share of errors in those last seconds.
+    """
+
+    requests: int
+    errors: int
+    over_after_s: float | None
+    share_left: float
+
+
+def outage(seconds: Iterable[tuple[int, int, int]], moment: float, end: float, quiet_s: int = 3) -> Outage:
+    """Judge a failure by the load record.
+
+    Args:
+        seconds: Unix second, requests and errors of each second of the record.
+        moment: When it failed, unix seconds.
+        end: End of the window.
+        quiet_s: The last so many seconds must have no error for it to be over.
+    """
+    inside = [(t, n, bad) for t, n, bad in seconds if moment - 1 < t and t + 1 <= end]
+    requests, errors = sum(n for _, n, _ in inside), sum(bad for _, _, bad in inside)
+    tail = [(n, bad) for t, n, bad in inside if t + 1 > end - quiet_s]
+    left = sum(bad for _, bad in tail)
+    last = max((t + 1 for t, _, bad in inside if bad), default=None)
+    over = None if left else 0.0 if last is None else max(0.0, last - moment)
+    return Outage(requests, errors, over, left / max(1, sum(n for n, _ in tail)))

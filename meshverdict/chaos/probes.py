@@ -46,6 +46,7 @@ from meshverdict.chaos.zone_probes import (
     load_by_pod,
     local_share,
     local_share_as_expected,
+    served_again,
     zone_saving,
 )
 from meshverdict.model.errors import LabError, RecordError, UsageError
@@ -81,6 +82,7 @@ __all__ = [
     "recovery_time",
     "replica_absences",
     "requests_lost",
+    "served_again",
     "share_per_version",
     "sidecars_as_expected",
     "sweep_matches_knee",

@@ -11,6 +11,7 @@ from meshverdict.analysis.zones import (
     Share,
     cost_per_month,
     load_of_pods,
+    outage,
     parse_traffic,
     round_trips,
     saved_ms,
@@ -182,3 +183,29 @@ def load_by_pod(caller: str, called: str, phase: str | None = None) -> dict[str,
     found = {pod: round(n / (window.end - window.start), 1) for pod, n in counted.items()}
     current().zones.setdefault("load_by_pod", {})[phase or "now"] = found
     return found
+
+
+def served_again(phase: str, name: str = "/get") -> str:
+    """How long it took until every request was answered well again, and what it cost, in a sentence.
+
+    Args:
+        phase: Phase that began when something failed.
+        name: Endpoint of the load.
+    """
+    session = current()
+    found = session.timeline.find(phase)
+    if found is None:
+        raise UsageError(f"served_again: there was no phase {phase!r}")
+    window = _window(phase)
+    table = record.table_covering(session.folder / "load.jsonl", window)
+    rows, good = table.rows(names=(name,)), table.rows(names=(name,), outcomes=(OK,))
+    seconds = [
+        (t, int(table.n[rows & (table.t == t)].sum()), int(table.n[rows & ~good & (table.t == t)].sum()))
+        for t in sorted({int(t) for t in table.t[rows]})
+    ]
+    seen = outage(seconds, found.start, window.end)
+    session.zones["outage"] = {key: getattr(seen, key) for key in seen.__dataclass_fields__}
+    cost = f"{seen.errors} of {seen.requests} requests were not answered well"
+    if seen.over_after_s is None:
+        return f"NOT everybody is served again: {seen.share_left:.0%} of the last requests failed; {cost}"
+    return f"everybody was served again after {seen.over_after_s:.1f} s; {cost}"

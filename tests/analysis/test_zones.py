@@ -7,6 +7,7 @@ from meshverdict.analysis.zones import (
     cost_per_month,
     edges,
     load_of_pods,
+    outage,
     parse_traffic,
     round_trips,
     saved_ms,
@@ -85,3 +86,20 @@ def test_money():
 def test_broken_lines_are_left_out(broken):
     """A record that was cut, or written by others, is no reason to fail."""
     assert parse_traffic([broken]) == ()
+
+
+@pytest.mark.parametrize(
+    ("errors", "over", "left"),
+    [
+        pytest.param({}, 0.0, 0.0, id="nothing was lost"),
+        pytest.param({100: 3, 101: 2}, 1.5, 0.0, id="over with the last error"),
+        pytest.param({100: 3, 108: 5}, None, 5 / 30, id="not over while the last seconds have errors"),
+    ],
+)
+def test_outage_is_over_when_the_last_seconds_are_good(errors, over, left):
+    """Counted from the moment of the failure, in the middle of second 100."""
+    seconds = [(t, 10, errors.get(t, 0)) for t in range(95, 110)]
+    found = outage(seconds, 100.5, 110)
+    assert found.over_after_s == over
+    assert found.share_left == pytest.approx(left)
+    assert (found.requests, found.errors) == (100, sum(errors.values()))

@@ -40,8 +40,12 @@ def manifests() -> Path:
 
 @pytest.fixture(scope="session")
 def objects() -> Objects:
-    """Every object by kind and name; names are unique in this lab, whatever their namespace, except Roles."""
-    return {(document["kind"], document["metadata"]["name"]): document for _, document in documents()}
+    """Every object by kind and name; names are unique in this lab, whatever their namespace, except Roles.
+
+    What a policy changes of an object is left out: the object is as its own folder has it.
+    """
+    found = sorted(documents(), key=lambda pair: pair[0].parent.name != "policies")
+    return {(document["kind"], document["metadata"]["name"]): document for _, document in found}
 
 
 @pytest.fixture
