@@ -35,10 +35,14 @@ class ServedPort:
 
 
 def served_ports(mesh: Mesh, proxy: Workload) -> list[ServedPort]:
-    """The ports on which Services lead to this pod, ready or not."""
+    """The ports on which Services lead to this pod, ready or not, or about to end: requests come until all know."""
     found: dict[int, ServedPort] = {}
     for service in mesh.in_age:
-        own = [e for e in service.endpoints if e.workload == proxy.key and not service.external_host]
+        own = [
+            e
+            for e in (*service.endpoints, *service.leaving)
+            if e.workload == proxy.key and not service.external_host
+        ]
         for endpoint in own:
             for port in service.ports:
                 number = endpoint.ports.get(port.name)

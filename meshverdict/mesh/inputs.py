@@ -102,18 +102,21 @@ def service(
         namespace=meta["namespace"],
         name=meta["name"],
         ports=ports,
-        endpoints=tuple(_endpoints(slices, workloads)),
+        endpoints=tuple(_endpoints(slices, workloads, terminating=False)),
+        leaving=tuple(_endpoints(slices, workloads, terminating=True)),
         cluster_ip="" if address == "None" else address,
         created=meta.get("creationTimestamp") or "",
     )
 
 
-def _endpoints(slices: Iterable[Manifest], workloads: Mapping[str, Workload]) -> Iterable[Endpoint]:
+def _endpoints(
+    slices: Iterable[Manifest], workloads: Mapping[str, Workload], *, terminating: bool
+) -> Iterable[Endpoint]:
     for piece in slices:
         ports = {p.get("name") or "": p["port"] for p in piece.get("ports") or () if p.get("port")}
         for item in piece.get("endpoints") or ():
             conditions = item.get("conditions") or {}
-            if conditions.get("terminating"):
+            if bool(conditions.get("terminating")) is not terminating:
                 continue
             for address in item.get("addresses") or ():
                 yield _endpoint(

@@ -125,6 +125,7 @@ class Service:
         name: Its name.
         ports: Its TCP ports.
         endpoints: What is behind it, ready or not.
+        leaving: Pods behind it that are about to end: nobody is sent there, and they serve what still comes.
         cluster_ip: Its virtual address; empty for a headless Service.
         created: ``creationTimestamp``; the oldest wins where two claim the same port.
         external_host: Host name of a ServiceEntry, empty for a Service.
@@ -139,6 +140,7 @@ class Service:
     created: str = ""
     external_host: str = ""
     resolution: Literal["STATIC", "DNS"] = "STATIC"
+    leaving: tuple[Endpoint, ...] = ()
 
     @property
     def host(self) -> str:

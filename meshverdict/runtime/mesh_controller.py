@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 class _Running:
     workload: Workload
     sidecar: Sidecar
+    leaving: bool = False
 
 
 class MeshController:
@@ -76,6 +77,7 @@ class MeshController:
         self._dirty = asyncio.Event()
         self._served: tuple[Mesh, frozenset[str]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._draining: set[asyncio.Task[None]] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -86,9 +88,10 @@ class MeshController:
     async def stop(self) -> None:
         """End it; the sidecars go on with what they have."""
         self._unsubscribe()
-        for task in self._tasks:
+        ending = [*self._tasks, *self._draining]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
 
     # ---- pods (runtime.node_services.PodNetworking)
 
@@ -147,6 +150,17 @@ class MeshController:
     def _changed(self, event: Event) -> None:
         if event.resource in WATCHED:
             self._dirty.set()
+        if event.resource == "pods" and "deletionTimestamp" in event.obj["metadata"]:
+            self._drain(event.obj["metadata"]["uid"])
+
+    def _drain(self, uid: str) -> None:
+        """As Istio's sidecars at the beginning of their pod's end, whatever its containers do meanwhile."""
+        found = self._running.get(uid)
+        if found is not None and not found.leaving:
+            found.leaving = True
+            task = asyncio.create_task(found.sidecar.drain())
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
 
     def _snapshot(self) -> Mesh:
         return replace(snapshot(self._objects.store), settings=self._settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S: Final = 10.0
 _POLL_S: Final = 0.003
+_DRAIN: Final = "/drain_listeners?inboundonly&graceful&skip_exit"
 
 
 class SidecarError(Exception):
@@ -90,6 +92,12 @@ class Sidecar:
             os.fchown(stream.fileno(), self._owner, self._owner)
             os.fchmod(stream.fileno(), mode)
         new.rename(self._folder / name)
+
+    async def drain(self) -> None:
+        """The pod is about to end: callers are asked to take their connections elsewhere; whoever still comes is served."""
+        if self._network >= 0:
+            with contextlib.suppress(OSError, TimeoutError):  # Envoy has ended already
+                await ask_admin(self._network, _DRAIN, method="POST")
 
     # ---- publishing
 

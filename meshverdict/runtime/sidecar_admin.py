@@ -12,12 +12,13 @@ from meshverdict.runtime.linux import socket_in
 _TIMEOUT_S: Final = 2.0
 
 
-async def ask_admin(network: int, path: str) -> str:
-    """The body of a GET of the admin interface.
+async def ask_admin(network: int, path: str, *, method: str = "GET") -> str:
+    """The body of an answer of the admin interface.
 
     Args:
         network: The pod's network namespace.
         path: Path and query.
+        method: POST for what changes something.
 
     Raises:
         OSError: Nobody listens (Envoy is not running), or the answer is none.
@@ -33,7 +34,9 @@ async def ask_admin(network: int, path: str) -> str:
             raise
         reader, writer = await asyncio.open_connection(sock=sock)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            )
             answer = await reader.read(-1)
         finally:
             writer.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from meshverdict.mesh.clusters import outbound
+from meshverdict.mesh.inbound import served_ports
 from meshverdict.mesh.injection import capture, wants_sidecar
 from meshverdict.mesh.inputs import protocol, service, workload
-from meshverdict.mesh.values import Locality
+from meshverdict.mesh.values import Locality, Mesh
 from meshverdict.model.errors import UnsupportedError
 
 NODE = {"topology.kubernetes.io/zone": "zone-a", "topology.kubernetes.io/region": "lab"}
@@ -76,7 +78,21 @@ def test_a_service_knows_what_is_behind_it():
         ("10.244.1.5", False, "n/p"),
         ("10.244.1.7", True, ""),
     ]
+    assert [e.address for e in found.leaving] == ["10.244.1.6"]
     assert found.host == "s.n.svc.cluster.local"
+
+
+def test_a_pod_that_ends_serves_what_still_comes():
+    """Nobody is sent to it any more, and its own sidecar keeps the way in: its clients know later than it does."""
+    pod = workload(POD, NODE)
+    spec = {"clusterIP": "10.96.0.9", "ports": [{"name": "http", "port": 80}]}
+    leaving = {"addresses": [pod.ip], "conditions": {"ready": False, "serving": True, "terminating": True}}
+    piece = {"ports": [{"name": "http", "port": 8080}], "endpoints": [leaving]}
+    found = service({"metadata": {"name": "s", "namespace": "n"}, "spec": spec}, [piece], {pod.ip: pod})
+    mesh = Mesh(services=(found,), workloads=(pod,))
+    assert [served.number for served in served_ports(mesh, pod)] == [8080]
+    (reached,) = (c for c in outbound(mesh, pod, "/x") if c.cluster["name"].startswith("outbound|80|"))
+    assert reached.assignment["endpoints"] == []
 
 
 @pytest.mark.parametrize(

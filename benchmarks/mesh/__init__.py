@@ -1,0 +1,1 @@
+"""What the benchmarks of the mesh share: a lab with sidecars, small programs in pods, and its API."""
