@@ -87,7 +87,7 @@ def _keep_pages() -> None:
             for path in folder.iterdir():
                 if path != report:
                     path.unlink()
-            report.write_text(_public(report.read_text(), VERDICT.resolve()))
+            report.write_text(_public(report.read_text(), ROOT / "reports"))
         else:
             shutil.rmtree(folder)
     for lock in VERDICT.glob("*/.campaign.lock"):
