@@ -108,6 +108,10 @@ class LocalBackend:
             raise BackendError(f"{command[0]}: {error.strerror}") from None
         return LocalExec(process)
 
+    def stats(self, node: Any) -> dict[str, Any]:
+        """A summary without pods."""
+        return {"node": {"nodeName": node["metadata"]["name"]}, "pods": []}
+
     async def dial(
         self, pod: Any, port: int, *, loopback: bool = False
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
