@@ -119,7 +119,7 @@ class EdgeLog:
         core, read_json = self._access.core, self._access.json
         try:
             nodes = read_json(core.list_node)["items"]
-            # The lab's own: a runner with the rights of manifests/access may not look at others.
+            # The lab's own: a runner with few rights may not look at others.
             pods = [p for n in self._namespaces for p in read_json(core.list_namespaced_pod, n)["items"]]
         except (ApiException, HTTPError, OSError):
             return

@@ -159,7 +159,7 @@ class FlowLog:
         if not self.pods:
             raise LabError(
                 f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}, and no Cilium whose agents"
-                " may be asked, see manifests/access/flows-hubble.yaml), so dropped flows cannot be counted"
+                " may be asked, see `meshverdict access --also flows-hubble`), so dropped flows cannot be counted"
             )
         with self._lock:
             return sum(

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from meshverdict.chaos.rollout import has_sidecar
 from meshverdict.chaos.survey import wanted_memory
 from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
     from meshverdict.chaos.canary import Canary
     from meshverdict.chaos.cluster import KubeAccess
+    from meshverdict.chaos.lab import Wanted
     from meshverdict.chaos.survey import Survey
 
 MESHED: Final = "Istio"
@@ -228,7 +230,7 @@ def rights(access: KubeAccess, lab: Sequence[str] = ()) -> Finding:
         if not (answer.get("status") or {}).get("allowed"):
             what = f"{verb} {resource}{'/' + subresource if subresource else ''}"
             missing.append(f"{what} in {place}" if place else what)
-    remedy = "manifests/access/runner.yaml gives a runner what it needs in a lab; `up` needs an administrator"
+    remedy = "`meshverdict access` prints an account with what a runner needs in a lab; `up` needs an administrator"
     detail = f"missing: {', '.join(missing)}" if missing else f"all that {'a run' if lab else '`up`'} needs"
     return Finding("rights", ok=not missing, detail=detail, remedy=remedy, needed=True)
 
@@ -275,6 +277,41 @@ def build_commands(context: str) -> list[str]:
 
 def _is_minikube(context: str) -> bool:
     return context.startswith("minikube")
+
+
+def refuse_unlike(
+    wanted: Wanted, pods: Sequence[Mapping[str, Any]], zones: Sequence[str], context: str
+) -> None:
+    """Refuse a real cluster that is not what an experiment needs. Pure.
+
+    Args:
+        wanted: What the experiment needs; how a cluster denies packets, and its delays, are what they are.
+        pods: Of the lab's namespaces.
+        zones: Of the nodes.
+        context: For the message.
+
+    Raises:
+        LabError: With the commands that make it so.
+    """
+    if wanted.zones is not None and len(zones) < wanted.zones:
+        raise LabError(
+            f"the experiment needs {wanted.zones} zones, context {context} has {len(zones) or 'none'}"
+            f" ({', '.join(zones) or 'no node is labelled'}): kubectl --context {context} label node NODE"
+            " topology.kubernetes.io/zone=zone-a, and so on"
+        )
+    bare = sorted({p["metadata"]["namespace"] for p in pods if not has_sidecar(p)})
+    meshed = sorted({p["metadata"]["namespace"] for p in pods if has_sidecar(p)})
+    if wanted.sidecars and not meshed:
+        raise LabError(
+            "the experiment needs sidecars, and no pod of the lab has one. With Istio installed: kubectl --context"
+            f" {context} label namespace {' '.join(bare)} istio-injection=enabled, then for each of them kubectl"
+            f" --context {context} rollout restart deployment,daemonset -n NAMESPACE"
+        )
+    if wanted.sidecars is False and meshed:
+        raise LabError(
+            f"the experiment needs a lab without sidecars, and pods of {', '.join(meshed)} have one: kubectl --context"
+            f" {context} label namespace {' '.join(meshed)} istio-injection- , then restart their workloads"
+        )
 
 
 def refuse_unfit(found: Sequence[Finding]) -> None:

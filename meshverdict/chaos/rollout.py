@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RESTARTED: Final = "kubectl.kubernetes.io/restartedAt"
 _KINDS: Final = ("deployment", "daemon_set", "stateful_set")
+CONTAINER: Final = "istio-proxy"
 _POLL_S: Final = 0.2
 
 
@@ -89,3 +90,10 @@ def rolled_out(workload: Mapping[str, Any]) -> bool:
     wanted = spec.get("replicas", 1)
     counts = (status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas"))
     return all(count == wanted for count in counts)
+
+
+def has_sidecar(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has Istio's proxy, in the older form (a container) or the newer (a restartable one)."""
+    spec = pod.get("spec") or {}
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    return any(container.get("name") == CONTAINER for container in containers)

@@ -22,6 +22,7 @@ from meshverdict.chaos import (
     files,
     flows,
     guard,
+    preflight,
     prober,
     progress,
     telemetry,
@@ -204,13 +205,15 @@ class Session:
         )
         guard.refuse_idle(made, self.pods(), self.namespaces)
         guard.refuse_without(self.options.wanted.manifests, self.namespaces, self.options.wanted.options())
+        if self.access.kind == "real":
+            survey = look(self.access)
+            self.place = survey.as_dict()
+            preflight.refuse_unlike(self.options.wanted, self.pods(), survey.zones, self.access.context)
 
     def measure(self) -> None:
         """Start everything that measures, then the load, and wait for the end of the baseline."""
         enter = self.measuring.enter_context
         self.picture("before")
-        if self.access.kind == "real":
-            self.place = look(self.access).as_dict()
         self.programs = versions.programs(self.access, self.pods())
         self.flow_log = enter(flows.recording(self.access, self.folder / flows.FILE, self.namespaces))
         if self.options.telemetry:

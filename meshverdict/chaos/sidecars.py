@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes.client import AppsV1Api
 
 from meshverdict.chaos.ledger import INJECTION, address
-from meshverdict.chaos.rollout import await_rollout, restart
+from meshverdict.chaos.rollout import await_rollout, has_sidecar, restart
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 LABEL: Final = INJECTION
-CONTAINER: Final = "istio-proxy"
 _POLL_S: Final = 0.2
 AS_EXPECTED: Final = "as expected: "
 NOT_EXPECTED: Final = "NOT as expected: "
@@ -120,13 +119,6 @@ def sidecars_as_expected(
             " `kubectl rollout restart`, or start the lab anew"
         )
     return NOT_EXPECTED + sentence
-
-
-def has_sidecar(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod has Istio's proxy, in the older form (a container) or the newer (a restartable one)."""
-    spec = pod.get("spec") or {}
-    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-    return any(container.get("name") == CONTAINER for container in containers)
 
 
 def _remember(objects: Sequence[dict[str, Any]], namespace: str | None) -> None:

@@ -75,7 +75,9 @@ def suite_plan(folder: Path, *, quick: bool, seed: int, reports: Path, lab: str 
     Raises:
         UsageError: There is no experiment in the folder.
     """
-    files = sorted(folder.glob("*.json"), key=_place)
+    found = sorted(folder.glob("*.json"), key=_place)
+    # A form to be filled in measures no claim of its own, and says `suite: false`.
+    files = [file for file in found if _declaration(file).get("suite", True)]
     if not files:
         raise UsageError(f"{folder}: no experiment in it")
     declared = {file: _declaration(file) for file in files}

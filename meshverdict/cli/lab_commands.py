@@ -148,6 +148,16 @@ def measure_zones(options: argparse.Namespace) -> int:
     return EXIT_HOLDS
 
 
+def access(options: argparse.Namespace) -> int:
+    """Print the manifests of somebody who may run experiments and little else."""
+    from meshverdict.chaos.access.manifests import LAB, as_yaml  # noqa: PLC0415
+    from meshverdict.chaos.access.manifests import access as manifests  # noqa: PLC0415
+
+    made = manifests(options.namespace or LAB, options.also)
+    answer(made, as_json=options.output == "json", text=as_yaml(made).rstrip())
+    return EXIT_HOLDS
+
+
 def running_lab(name: str) -> LabInfo:
     """The running lab, or the command that starts one."""
     info = StateFolder(name).info()

@@ -68,6 +68,26 @@ def _lab(commands: Commands) -> None:
         commands, "clean", lab_commands.clean, "put back what killed runs changed, and remove what they left"
     )
     clean.add_argument("--context", metavar="NAME", help="on the real cluster of this kubeconfig context")
+    access = _command(
+        commands,
+        "access",
+        lab_commands.access,
+        "print a ServiceAccount that may run experiments and little else, for `kubectl apply -f -`",
+    )
+    access.add_argument(
+        "-n",
+        "--namespace",
+        action="append",
+        default=[],
+        help="a namespace of the lab (repeatable; default: the seed's)",
+    )
+    access.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        choices=("flows-hubble", "flows-lab", "usage"),
+        help="a right that goes beyond the lab (repeatable; see docs/real-clusters.md)",
+    )
     status = _command(commands, "status", lab_commands.status, "what runs: the lab's settings and its pods")
     status.add_argument("-n", "--namespace", help="only the pods of this namespace")
     reach = _command(
@@ -169,6 +189,11 @@ def _results(commands: Commands) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a value of the experiment's configuration (repeatable)",
+    )
+    run.add_argument(
+        "--var-file",
+        metavar="FILE",
+        help="a YAML or JSON file with values of the experiment's configuration; --var goes before it",
     )
     run.add_argument(
         "--reports", metavar="DIR", help="folder of all reports (default: beside the experiment's own folder)"

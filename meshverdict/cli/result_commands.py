@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from meshverdict.cli.output import answer, progress
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, UsageError
 
@@ -30,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     if not known(experiment):
         for line in announced(experiment):
             progress(line)
-    variables = variables_of(options.var)
+    variables = {**variables_in(options.var_file), **variables_of(options.var)}
     reports = Path(options.reports) if options.reports else None
     lab = None if options.name == "default" else options.name
     if options.pairs is None:
@@ -100,6 +102,19 @@ def variables_of(texts: list[str]) -> dict[str, str]:
             raise UsageError(f"--var {text}: write NAME=VALUE, such as --var rate=100")
         values[name] = value
     return values
+
+
+def variables_in(file: str | None) -> dict[str, str]:
+    """The values of a ``--var-file``; none without one."""
+    if file is None:
+        return {}
+    try:
+        found = yaml.safe_load(Path(file).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"--var-file {file}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(found, dict) or any(isinstance(v, dict | list) or v is None for v in found.values()):
+        raise UsageError(f"--var-file {file}: write one `NAME: VALUE` a line, such as `rate: 100`")
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def report(options: argparse.Namespace) -> int:

@@ -31,7 +31,8 @@ class Image:
         cmd: What ``args`` replaces.
         defaults: Options with their values, appended to *program* when the caller does not give them.
         needs: Programs that must be on this machine, each with the Debian package that has it.
-        shows: Files or folders of this machine to show elsewhere, as ``source: target``.
+        shows: Files or folders of this machine to show elsewhere, as ``source: target``; in a user's file a relative
+            source lies beside that file.
         folders: Folders that the container may write to.
         ports: Documentation of the ports that the program listens on.
         programs: Programs of the lab's own (`runtime.programs`), each with the paths at which the container has it.
@@ -187,7 +188,14 @@ def _image(file: Path, name: str, row: Any) -> Image:
         if not isinstance(value, kind):
             raise UsageError(f"{where}: {key} must be {noun}")
         values[key] = _CONVERTED.get(key, lambda given: given)(value)
+    if "shows" in values:
+        values["shows"] = {_beside(file, source): target for source, target in values["shows"].items()}
     return Image(name, **values)
+
+
+def _beside(file: Path, source: str) -> str:
+    """A source as an absolute path: a relative one lies beside the file; ``@app`` is a folder of this project."""
+    return source if source.startswith(("@", "/")) else str(file.absolute().parent / source)
 
 
 def _strings(value: Any) -> tuple[str, ...]:

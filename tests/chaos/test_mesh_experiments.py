@@ -8,7 +8,7 @@ import time
 import pytest
 from lab import ROOT, Lab, chaos, finished, meshverdict, start
 
-from meshverdict.chaos.sidecars import has_sidecar
+from meshverdict.chaos.rollout import has_sidecar
 from meshverdict.report.check import check
 from meshverdict.runtime.envoy_binary import find_envoy
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from meshverdict.chaos.rollout import rolled_out
-from meshverdict.chaos.sidecars import has_sidecar
+from meshverdict.chaos.rollout import has_sidecar, rolled_out
 from meshverdict.chaos.usage import lines
 
 DONE = {
