@@ -149,13 +149,11 @@ class Story:
                 return "was as before when the trigger ended"
             return f"recovered {self.recovery_s:.0f} s after the trigger"
         down = f"had not recovered {self.observed_s:.0f} s after the trigger"
-        if self.metastable:
-            return (
-                f"metastable: {down}"
-                if self.recovery_s is None
-                else (f"metastable: recovered only {self.recovery_s:.0f} s after the trigger")
-            )
-        return down
+        if not self.metastable:
+            return down
+        if self.recovery_s is None:
+            return f"was metastable: it {down}"
+        return f"was metastable: it recovered only {self.recovery_s:.0f} s after the trigger"
 
 
 def story(flow: Flow, phases: Sequence[Phase], end: float | None = None) -> Story | None:

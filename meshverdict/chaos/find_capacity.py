@@ -33,6 +33,9 @@ _TRIES: Final = 3
 _LOWEST: Final = 5.0
 _DRAIN_S: Final = 60.0
 _QUIET: Final = 2
+_FOLLOWED: Final = (
+    "goodput followed the load to its end; give the app fewer threads or more work with set_capacity"
+)
 # Which numbers of a shape are rates.
 _RATES: Final = {"ramp": (0, 1), "burst": (0, 1)}
 
@@ -51,7 +54,8 @@ def find_capacity(
 
     Args:
         seconds: How long the load rises.
-        most: Requests a second at the end of the rise; three times as many when goodput followed to the end.
+        most: Requests a second at the end of the rise; three times as many when goodput followed to the end. A search
+            that says nothing, because the machine was busy with something else, is made again, twice at most.
         deadline_ms: A good answer later than this is no goodput.
         tags: Only tasks with one of these tags; by default those of case 1.
         locustfile: Path, relative to the experiment's file; by default the lab's own.
@@ -59,7 +63,7 @@ def find_capacity(
     session = current()
     if session.load is not None:
         raise UsageError("find_capacity: a load runs already; find the capacity before start_load")
-    top = float(most)
+    top, problem = float(most), ""
     for attempt in range(_TRIES):
         folder = session.folder / ("capacity" if not attempt else f"capacity-{attempt + 1}")
         folder.mkdir()
@@ -74,23 +78,25 @@ def find_capacity(
             name="capacity",
             image=session.options.load_image or IMAGE,
         )
-        found = _search(rising, folder)
+        found, problem = _search(rising, folder)
         _await_empty_queues(session.access, session.namespaces)
         if found is not None:
             session.measures["capacity"] = {
                 "per_s": round(found.capacity, 2),
                 "reached_at": round(found.at, 2),
+                "folder": folder.name,
             }
             log.info("Capacity: %.1f requests a second", found.capacity)
             return dict(session.measures["capacity"])
-        top *= 3
+        log.warning("No capacity found yet: %s", problem)
+        top *= 3 if problem == _FOLLOWED else 1
     raise LabError(
-        f"goodput followed the load up to {top / 3:g} requests a second: there is no capacity to be found below; give"
-        " the app fewer threads or more work with set_capacity"
+        f"the capacity was not found in {_TRIES} searches, the last up to {top:g} requests a second: {problem}"
     )
 
 
-def _search(spec: LoadSpec, folder: Path) -> Knee | None:
+def _search(spec: LoadSpec, folder: Path) -> tuple[Knee | None, str]:
+    """The knee; without one, why not."""
     handle = start_load(current().access.api, spec, folder)
     try:
         handle.wait(spec.duration_s + 30.0)
@@ -98,9 +104,10 @@ def _search(spec: LoadSpec, folder: Path) -> Knee | None:
         handle.stop()
     record = read_record(folder / "load.jsonl")
     if reasons := invalid_reasons(record):
-        raise LabError(f"the search for the capacity says nothing: {'; '.join(reasons)}")
+        return None, "; ".join(reasons)
     flow = flow_of(record)
-    return None if flow is None else knee(flow)
+    found = None if flow is None else knee(flow)
+    return found, "" if found is not None else _FOLLOWED
 
 
 def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:

@@ -34,6 +34,7 @@ from meshverdict.report.network_facts import (
     flow_table,
     of_the_application,
 )
+from meshverdict.report.overload import overload_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +84,7 @@ def build(contents: RunContents) -> Report:
         machine=contents.machine,
         usage=_usage(contents, windows),
         found=found_in(table, windows.counted, contents.section("measures")),
+        overload=overload_in(contents),
         control=run.get("arm") == "control",
     )
 

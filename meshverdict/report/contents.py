@@ -36,6 +36,7 @@ class RunContents:
         machine: How busy the machine was; None where that is not known.
         edges: What the mesh saw.
         usage: What each container used; empty where nobody told.
+        search: The load record of a search for the capacity; None where there was none.
     """
 
     origin: str
@@ -50,6 +51,7 @@ class RunContents:
     machine: Samples | None = None
     edges: tuple[EdgeSample, ...] = ()
     usage: tuple[Usage, ...] = ()
+    search: LoadRecord | None = None
 
     def section(self, key: str) -> Mapping[str, Any]:
         """A part of run.json that is an object; empty where it is missing."""

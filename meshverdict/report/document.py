@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from meshverdict.report.found import Found
     from meshverdict.report.journal import Activity, Probe
     from meshverdict.report.judge import Judgement
+    from meshverdict.report.overload import Overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class Report:
         machine: How busy the machine was; None where that is not known.
         usage: What each tier used per request, window by window.
         found: What the experiment found besides: versions, ways round a firewall, blamed tiers.
+        overload: What it shows of an overload; None where there was none.
         control: It is the control arm of a pair: the treatment was left out on purpose.
     """
 
@@ -233,4 +235,5 @@ class Report:
     machine: Samples | None
     usage: tuple[UsageRow, ...]
     found: Found
+    overload: Overload | None
     control: bool

@@ -45,6 +45,7 @@ def read_run(path: Path) -> RunContents:
         return RunContents(str(path), _journal(path))
     if not path.is_dir():
         raise RecordError(f"{path}: no such run folder or journal")
+    run = _run(path / "run.json")
     load, table, problem = _load(path / "load.jsonl")
     flows, has_flows = _flows(path / "flows.jsonl")
     pods, machine = _telemetry(path / "telemetry.jsonl")
@@ -53,7 +54,7 @@ def read_run(path: Path) -> RunContents:
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
-        run=_run(path / "run.json"),
+        run=run,
         load=load,
         table=table,
         load_problem=problem,
@@ -63,6 +64,7 @@ def read_run(path: Path) -> RunContents:
         machine=machine,
         usage=usage,
         edges=edges,
+        search=_search(path, run),
     )
 
 
@@ -253,6 +255,17 @@ def _flows(path: Path) -> tuple[tuple[Flow, ...], bool]:
     if not path.exists():
         return (), False
     return parse_flows(_json_lines(path)), True
+
+
+def _search(path: Path, run: Mapping[str, Any] | None) -> LoadRecord | None:
+    """The record of the search that found the capacity."""
+    measures = (run or {}).get("measures")
+    capacity = measures.get("capacity") if isinstance(measures, dict) else None
+    folder = capacity.get("folder") if isinstance(capacity, dict) else None
+    # A name, never a path out of the run folder.
+    if not isinstance(folder, str) or not folder or Path(folder).name != folder:
+        return None
+    return _load(path / folder / "load.jsonl")[0]
 
 
 def _telemetry(path: Path) -> tuple[tuple[Samples, ...], Samples | None]:

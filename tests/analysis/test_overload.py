@@ -59,8 +59,8 @@ PHASES = (
     [
         (0, "was as before when the trigger ended", False),
         (14, "recovered 14 s after the trigger", False),
-        (63, "metastable: recovered only 63 s after the trigger", True),
-        (68, "metastable: had not recovered 68 s after the trigger", True),
+        (63, "was metastable: it recovered only 63 s after the trigger", True),
+        (68, "was metastable: it had not recovered 68 s after the trigger", True),
     ],
 )
 def test_the_story_of_a_trigger(down_s, words, stuck):

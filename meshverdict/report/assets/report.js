@@ -6,7 +6,7 @@
   const live = [];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const number = (v) => v == null ? "–" : v === 0 ? "0" : String(Number(v.toPrecision(3)));
-  const xLabel = (chart, x) => chart.kind === "tail" ? `${Number((100 - 100 * 10 ** -x).toPrecision(8))} %` : `${Number(x.toFixed(1))} s`;
+  const xLabel = (chart, x) => chart.kind === "tail" ? `${Number((100 - 100 * 10 ** -x).toPrecision(8))} %` : `${Number(x.toFixed(1))}${chart.kind === "load" ? "/s" : " s"}`;
 
   function backdrop(chart) {
     return (u) => {

@@ -9,6 +9,7 @@ from meshverdict.report.render import figures, network, sections
 from meshverdict.report.render.found import blames_section, tries_section, versions_section
 from meshverdict.report.render.html import h
 from meshverdict.report.render.load import load_section
+from meshverdict.report.render.overload import overload_section
 from meshverdict.report.render.page import footer, page
 from meshverdict.report.render.parts import identifier_of
 from meshverdict.report.render.usage import usage_section
@@ -21,6 +22,7 @@ def render(report: Report) -> str:
     """The page of one run."""
     parts = {
         "Timeline": figures.timeline(report),
+        "Overload": overload_section(report),
         "Hypothesis": sections.hypothesis(report),
         "Versions": versions_section(report),
         "Who got through": tries_section(report),

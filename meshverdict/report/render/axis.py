@@ -43,11 +43,11 @@ def x_ticks(low: float, high: float, kind: str) -> list[float]:
 def x_label(x: float, kind: str) -> str:
     """A label of the x axis.
 
-    >>> x_label(2, "tail"), x_label(0, "tail"), x_label(30, "time")
-    ('99 %', '0 %', '30 s')
+    >>> x_label(2, "tail"), x_label(0, "tail"), x_label(30, "time"), x_label(80, "load")
+    ('99 %', '0 %', '30 s', '80/s')
     """
     if kind != "tail":
-        return f"{x:g} s"
+        return f"{x:g}/s" if kind == "load" else f"{x:g} s"
     return f"{100 - 100 * 10.0**-x:.10g} %"
 
 

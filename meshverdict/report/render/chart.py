@@ -48,7 +48,8 @@ class Chart:
     Attributes:
         key: Unique on the page.
         summary: What a person who cannot see it is told.
-        kind: ``time`` (x in seconds) or ``tail`` (x in nines: 0 is the fastest, 1 the p90, 2 the p99).
+        kind: ``time`` (x in seconds) or ``tail`` (x in nines: 0 is the fastest, 1 the p90, 2 the p99), or ``load`` (x in
+            requests a second).
         log: Whether the y axis is logarithmic.
     """
 
@@ -58,7 +59,7 @@ class Chart:
     unit: str
     x: Sequence[float]
     lines: Sequence[Line]
-    kind: Literal["time", "tail"] = "time"
+    kind: Literal["time", "tail", "load"] = "time"
     log: bool = False
     bands: Sequence[Band] = field(default=())
     moments: Sequence[Moment] = field(default=())

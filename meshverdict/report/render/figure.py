@@ -51,7 +51,7 @@ def _key(line: Line) -> Html:
 
 def _table(chart: Chart) -> Html:
     step = max(1, -(-len(chart.x) // MAX_TABLE_ROWS))
-    head = "slowest share" if chart.kind == "tail" else "time"
+    head = {"tail": "slowest share", "load": "requests a second"}.get(chart.kind, "time")
     rows = [
         h(
             "tr",

@@ -10,6 +10,7 @@ from meshverdict.report.render.chart import Chart, Line
 from meshverdict.report.render.figure import figure
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.load import load_charts
+from meshverdict.report.render.overload import overload_charts
 from meshverdict.report.render.parts import section
 from meshverdict.report.render.phases import phase_bands, phase_moments
 
@@ -21,7 +22,7 @@ def all_charts(report: Report) -> list[Chart]:
     """Every chart of the page."""
     timelines = [chart for case in report.cases for chart in timeline_charts(report, case)]
     tails = [chart for case in report.cases if (chart := tail_chart(report, case)) is not None]
-    return timelines + tails + load_charts(report)
+    return timelines + overload_charts(report) + tails + load_charts(report)
 
 
 def timeline(report: Report) -> Html | None:
