@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.edges import EdgeSample, parse_edges, totals
-from meshverdict.analysis.guilty import Path, guilty_tier, narrowed, suspects, waiting
+from meshverdict.analysis.guilty import LEAST_MS, Path, guilty_tier, narrowed, suspects, waiting
 from meshverdict.analysis.load_table import MICROSECONDS_PER_MS, load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
 from meshverdict.analysis.windows import WARM_UP_S
@@ -26,6 +26,9 @@ AS_EXPECTED: Final = "as expected: "
 NOT_EXPECTED: Final = "NOT as expected: "
 # The mesh is read once a second and its lines tell of the second before; the first of a fault is mixed.
 _LAG_S: Final = 1.0
+# On a busy machine latencies wander by more than a few milliseconds: nobody is suspected for less than half of what
+# requests take anyway.
+LEAST_GROWTH: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Evidence:
         self._table: LoadTable = load_table(found.seconds, ratio=found.header.ratio)
         self._edges: tuple[EdgeSample, ...] = parse_edges(lines)
         self._pods: tuple[Samples, ...] = parse_samples(lines)[0]
+        self._usual_ms = max(self._mean(prefix, *usual) for prefix in paths)
 
     def of(self, tier: str, start: float, end: float) -> Diagnosis:
         """What is said of [start, end)."""
@@ -71,14 +75,17 @@ class Evidence:
             Path(tuple(tiers), self._mean(prefix, start, end) - self._mean(prefix, *self._usual))
             for prefix, tiers in self._paths.items()
         )
-        left = suspects(seen)
+        least_ms = max(LEAST_MS, LEAST_GROWTH * self._usual_ms)
+        left = suspects(seen, least_ms=least_ms)
         busy = {
             name: (then, now)
             for name in {tier for tiers in self._paths.values() for tier in tiers}
             if (then := self._busy(name, *self._usual)) is not None
             and (now := self._busy(name, start, end)) is not None
         }
-        return Diagnosis(tier, guilty_tier(waiting(before, during)), left, narrowed(left, seen, busy))
+        return Diagnosis(
+            tier, guilty_tier(waiting(before, during), least_ms=least_ms), left, narrowed(left, seen, busy)
+        )
 
     def _mean(self, prefix: str, start: float, end: float) -> float:
         names = [name for name in self._table.names if name.startswith(prefix)]
