@@ -129,9 +129,9 @@ def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:
 
 
 def _inside(access: KubeAccess, namespaces: Any) -> list[float]:
-    pods = access.json(access.core.list_pod_for_all_namespaces)["items"]
+    pods = [p for name in namespaces for p in access.json(access.core.list_namespaced_pod, name)["items"]]
     found = []
-    for namespace, name in publishers(p for p in pods if p["metadata"]["namespace"] in namespaces):
+    for namespace, name in publishers(pods):
         try:
             answer: Any = access.core.connect_get_namespaced_pod_proxy_with_path(
                 f"{name}:{METRICS_PORT}", namespace, "metrics", _preload_content=False, _request_timeout=2.0

@@ -11,7 +11,7 @@ from kubernetes.client import BatchV1Api, V1DeleteOptions
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from meshverdict.chaos import canary, intruder_pods, ledger, prober
+from meshverdict.chaos import canary, ledger, prober
 from meshverdict.chaos.manifests import NOT_FOUND
 from meshverdict.load.job import LOAD_LABEL
 from meshverdict.model.errors import LabError
@@ -35,10 +35,20 @@ def sweep(access: KubeAccess, scratch: Path, namespaces: Iterable[str]) -> list[
     done = [f"put back {words}" for words in ledger.recover(access, scratch, places)]
     done += [f"removed a prober in {place}" for place in prober.remove(access, places)]
     done += [f"removed a canary in {place}" for place in places if canary.remove(access, place)]
-    done += [f"removed pod {pod}" for pod in intruder_pods.remove(access, places)]
+    done += [f"removed pod {pod}" for pod in _remove_pods(access, places)]
     for place in places:
         done += [f"removed the load {place}/{name}" for name in _remove_loads(access, place)]
     return done
+
+
+def _remove_pods(access: KubeAccess, namespaces: Iterable[str]) -> list[str]:
+    """Delete whatever else stands in the lab to measure: intruders, those who ask for round trips."""
+    pods = [
+        (place, pod["metadata"]["name"])
+        for place in namespaces
+        for pod in access.json(access.core.list_namespaced_pod, place, label_selector=prober.LABEL)["items"]
+    ]
+    return [f"{place}/{name}" for place, name in pods if prober.remove(access, [place], name=name)]
 
 
 def clean(access: KubeAccess) -> list[str]:
