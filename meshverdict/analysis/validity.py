@@ -10,13 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from meshverdict.model.histogram import Histogram
 from meshverdict.model.validity import check_load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from meshverdict.model.record import GeneratorSecond, Header
     from meshverdict.model.record_reader import LoadRecord
 
 CPU_LIMIT = 0.9
@@ -48,11 +44,10 @@ class Generator:
     priority: str
 
 
-def generator(seconds: Iterable[GeneratorSecond], header: Header) -> Generator:
+def generator(record: LoadRecord) -> Generator:
     """All generator seconds of a record together."""
-    seconds = list(seconds)
-    lag = Histogram.merged((s.lag for s in seconds if s.lag is not None), header.ratio)
-    p50, p99 = lag.quantiles((0.5, 0.99))
+    seconds = record.generator
+    p50, p99 = record.send_lag.quantiles((0.5, 0.99))
     cpu = sorted(s.cpu for s in seconds)
     return Generator(
         scheduled=sum(s.scheduled for s in seconds),
@@ -72,7 +67,7 @@ def invalid_reasons(record: LoadRecord) -> tuple[str, ...]:
     total = sum(s.n for s in record.seconds)
     if total < MIN_REQUESTS:
         reasons.append(f"load: {total} requests are too few (at least {MIN_REQUESTS})")
-    did = generator(record.generator, record.header)
+    did = generator(record)
     if did.cpu_p99 > CPU_LIMIT:
         reasons.append(f"load: the generator used {did.cpu_p99:.0%} of its core (limit {CPU_LIMIT:.0%})")
     return tuple(reasons)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from meshverdict.model.errors import RecordError
-from meshverdict.model.histogram import RATIO
+from meshverdict.model.histogram import RATIO, Histogram
 from meshverdict.model.record import End, GeneratorSecond, Header, Line, Second, parse_line
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class RecordReader:
         return next((reason for reason in ("crashed", "stopped") if reason in reasons), "done")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadRecord:
     """A whole record in memory: histograms by the second, so it grows with the duration and not the rate.
 
@@ -181,6 +182,12 @@ class LoadRecord:
     reason: str = "done"
     junk: int = 0
     duplicates: int = 0
+
+    @cached_property
+    def send_lag(self) -> Histogram:
+        """Microseconds from the scheduled to the actual send, of all requests; empty for a closed loop."""
+        lags = (second.lag for second in self.generator if second.lag is not None)
+        return Histogram.merged(lags, self.header.ratio)
 
 
 def lines_of(file: IO[bytes]) -> Iterator[bytes]:

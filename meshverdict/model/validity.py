@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from meshverdict.model.histogram import Histogram
-
 if TYPE_CHECKING:
     from meshverdict.model.record import GeneratorSecond
     from meshverdict.model.record_reader import LoadRecord
@@ -66,7 +64,7 @@ def check_load(record: LoadRecord, limits: LoadLimits = LIMITS) -> LoadValidity:
     reasons += _clock(generator, limits)
     notes = []
     if record.header.open_loop:
-        reasons += _lateness(generator, limits)
+        reasons += _lateness(record, limits)
         reasons += _arrivals(record)
     else:
         notes.append(
@@ -80,10 +78,10 @@ def check_load(record: LoadRecord, limits: LoadLimits = LIMITS) -> LoadValidity:
     return LoadValidity(tuple(reasons), tuple(notes))
 
 
-def _lateness(generator: list[GeneratorSecond], limits: LoadLimits) -> list[str]:
+def _lateness(record: LoadRecord, limits: LoadLimits) -> list[str]:
     reasons = []
-    lags = [second.lag for second in generator if second.lag is not None]
-    lag = Histogram.merged(lags, lags[0].ratio).quantile(0.99) if lags else None
+    generator = record.generator
+    lag = record.send_lag.quantile(0.99)
     if lag is None:
         reasons.append("the generator recorded no send lag")
     elif lag / 1e3 > limits.lag_ms:

@@ -50,7 +50,7 @@ def build(contents: RunContents) -> Report:
     moments = moments_of(run)
     windows = windows_of(contents)
     table, time = contents.table, contents.load_time()
-    made = generator(contents.load.generator, contents.load.header) if contents.load else None
+    made = generator(contents.load) if contents.load else None
     times = enforcement(contents.flows, moments)
     start = time[0] if time else int(journal.start or 0)
     return Report(
