@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from meshverdict.analysis.cases import Case, cases
 from meshverdict.analysis.flows import DROPPED, Enforcement, enforcement
 from meshverdict.analysis.load_table import OK, LoadTable
+from meshverdict.analysis.loose import mapping
 from meshverdict.analysis.pairs import requests_in
 from meshverdict.analysis.summary import Cell, series, summarise, tail
 from meshverdict.analysis.usage import tier_use
@@ -35,6 +36,7 @@ from meshverdict.report.network_facts import (
     of_the_application,
 )
 from meshverdict.report.overload import overload_in
+from meshverdict.report.zone_facts import zone_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +85,7 @@ def build(contents: RunContents) -> Report:
         pods=contents.pods,
         machine=contents.machine,
         usage=_usage(contents, windows),
+        zones=zone_report(contents.traffic, windows, mapping(contents.section("measures").get("zones"))),
         found=found_in(table, windows.counted, contents.section("measures")),
         overload=overload_in(contents),
         control=run.get("arm") == "control",

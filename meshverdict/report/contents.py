@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meshverdict.analysis.load_table import LoadTable
     from meshverdict.analysis.telemetry import Samples
     from meshverdict.analysis.usage import Usage
+    from meshverdict.analysis.zones import Passed
     from meshverdict.model.record_reader import LoadRecord
     from meshverdict.report.journal import Journal
 
@@ -37,6 +38,7 @@ class RunContents:
         edges: What the mesh saw.
         usage: What each container used; empty where nobody told.
         search: The load record of a search for the capacity; None where there was none.
+        traffic: What pods sent to each other, counted; empty in a lab of one zone.
     """
 
     origin: str
@@ -52,6 +54,7 @@ class RunContents:
     edges: tuple[EdgeSample, ...] = ()
     usage: tuple[Usage, ...] = ()
     search: LoadRecord | None = None
+    traffic: tuple[Passed, ...] = ()
 
     def section(self, key: str) -> Mapping[str, Any]:
         """A part of run.json that is an object; empty where it is missing."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meshverdict.report.journal import Activity, Probe
     from meshverdict.report.judge import Judgement
     from meshverdict.report.overload import Overload
+    from meshverdict.report.zone_facts import ZoneReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class Report:
         pods: What pods said of themselves.
         machine: How busy the machine was; None where that is not known.
         usage: What each tier used per request, window by window.
+        zones: Who talked to whom within zones and across; None in a lab of one zone.
         found: What the experiment found besides: versions, ways round a firewall, blamed tiers.
         overload: What it shows of an overload; None where there was none.
         control: It is the control arm of a pair: the treatment was left out on purpose.
@@ -234,6 +236,7 @@ class Report:
     pods: tuple[Samples, ...]
     machine: Samples | None
     usage: tuple[UsageRow, ...]
+    zones: ZoneReport | None
     found: Found
     overload: Overload | None
     control: bool

@@ -15,6 +15,7 @@ from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.analysis.load_table import LoadTable, load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
 from meshverdict.analysis.usage import parse_usage
+from meshverdict.analysis.zones import parse_traffic
 from meshverdict.model.errors import RecordError
 from meshverdict.model.record_reader import LoadRecord, read_record
 from meshverdict.report.build import build
@@ -51,6 +52,9 @@ def read_run(path: Path) -> RunContents:
     pods, machine = _telemetry(path / "telemetry.jsonl")
     usage = parse_usage(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
     edges = parse_edges(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
+    traffic = (
+        parse_traffic(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
+    )
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
@@ -63,6 +67,7 @@ def read_run(path: Path) -> RunContents:
         pods=pods,
         machine=machine,
         usage=usage,
+        traffic=traffic,
         edges=edges,
         search=_search(path, run),
     )

@@ -13,6 +13,7 @@ from meshverdict.report.render.overload import overload_section
 from meshverdict.report.render.page import footer, page
 from meshverdict.report.render.parts import identifier_of
 from meshverdict.report.render.usage import usage_section
+from meshverdict.report.render.zones import zones_section
 
 if TYPE_CHECKING:
     from meshverdict.report.document import Report
@@ -34,6 +35,7 @@ def render(report: Report) -> str:
         "Distribution": figures.distribution(report),
         "How busy it was": load_section(report),
         "What it cost": usage_section(report),
+        "Zones": zones_section(report),
         "What ran where": sections.provenance(report),
     }
     shown = {label: part for label, part in parts.items() if part is not None}
