@@ -573,7 +573,8 @@ def fuzz_istio(seconds: float, chance: Chance, findings: Findings) -> str:
                 if mesh.envoy and counts["translated"] % 25 == 0:
                     counts["validated by Envoy"] += 1
                     if said := mesh.complaint(translations[0], Path(folder)):
-                        findings.add(f"Envoy: {said[:300]}", json.dumps(accepted)[:6000])
+                        short = " ".join(line for line in said.splitlines() if "static_resources" not in line)
+                        findings.add(f"Envoy: {short[-300:]}", json.dumps(accepted)[:30_000])
         except Exception:  # noqa: BLE001 - anything is what is looked for
             findings.caught(accepted)
     return str(dict(counts))

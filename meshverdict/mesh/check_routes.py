@@ -185,9 +185,11 @@ def _fault(fault: Spec, found: Complaints) -> None:
             )
     elif "httpStatus" in abort:
         _status(abort["httpStatus"], found)
-    elif abort:
+    elif fault.get("abort") is not None:
         found.wrong("abort configured, but error type not set: write httpStatus or grpcStatus")
-    if fault.get("delay") and not any(key in fault["delay"] for key in ("fixedDelay", "exponentialDelay")):
+    if fault.get("delay") is not None and not any(
+        key in fault["delay"] for key in ("fixedDelay", "exponentialDelay")
+    ):
         found.wrong("delay configured, but no time set: write fixedDelay")
 
 

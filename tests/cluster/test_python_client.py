@@ -111,3 +111,42 @@ async def test_streams(api, client):
     await server.wait_closed()
     await asyncio.sleep(0.2)
     gc.collect()
+
+
+async def test_port_forward_dials_at_once(api, client):
+    """A server that speaks first is heard, and a port where nobody listens is an error without a byte sent."""
+    pod = {
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "x"}]},
+    }
+    api.objects.create("pods", pod, manager="test")
+    api.run_pod("default", "p")
+    core = kubernetes.client.CoreV1Api(client)
+
+    async def greet(_, writer):
+        writer.write(b"hello\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    open_port = server.sockets[0].getsockname()[1]
+
+    def talk():
+        ports = f"{open_port},1"
+        forward = portforward(core.connect_get_namespaced_pod_portforward, "p", "default", ports=ports)
+        heard = []
+        for port in (open_port, 1):
+            socket = forward.socket(port)
+            socket.settimeout(5)
+            heard.append(socket.recv(100))
+        error = forward.error(1)
+        forward.close()
+        return heard, error
+
+    heard, error = await in_thread(talk)
+    server.close()
+    await server.wait_closed()
+    assert heard == [b"hello\n", b""]
+    assert "failed to connect to port 1" in error
+    await asyncio.sleep(0.2)
+    gc.collect()

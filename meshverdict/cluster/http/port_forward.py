@@ -89,15 +89,14 @@ class _Channels:
 
     async def _connection(self, index: int, port: int) -> None:
         channel = 2 * index
-        # Connected at the first byte: a port that is only listed opens nothing.
-        first = await self._queues[index].get()
+        # At once, as a kubelet does: many servers speak first, and a client waits for the error of a closed port.
         try:
             reader, writer = await self._backend.dial(self._pod, port, loopback=True)
         except (OSError, BackendError) as error:
             text = f"failed to connect to port {port} of the pod: {error}"
             await self._socket.send_bytes(bytes([channel + 1]) + text.encode())
             return
-        sending = asyncio.create_task(self._upstream(index, first, writer))
+        sending = asyncio.create_task(self._upstream(index, writer))
         try:
             with contextlib.suppress(ConnectionError):
                 while data := await reader.read(_CHUNK):
@@ -109,13 +108,11 @@ class _Channels:
         if len(self._ports) == 1:
             await self._socket.close()
 
-    async def _upstream(self, index: int, first: bytes | None, writer: asyncio.StreamWriter) -> None:
-        data = first
+    async def _upstream(self, index: int, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            while data is not None:
+            while (data := await self._queues[index].get()) is not None:
                 writer.write(data)
                 await writer.drain()
-                data = await self._queues[index].get()
 
 
 @dataclass(slots=True)
