@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from meshverdict.analysis.overload import flow_of
-from meshverdict.analysis.snowball import knee
+from meshverdict.analysis.snowball import hysteresis, knee
 from meshverdict.chaos.session import current
 from meshverdict.chaos.telemetry import METRICS_PORT, gauges, publishers
 from meshverdict.load.driver import start_load
@@ -43,12 +43,13 @@ _FOLLOWED: Final = (
 _RATES: Final = {"ramp": (0, 1), "burst": (0, 1)}
 
 
-def find_capacity(
+def find_capacity(  # noqa: PLR0917 - an experiment names its arguments
     seconds: float = 20.0,
     most: float = 200.0,
     deadline_ms: float = 1000.0,
     tags: list[str] | None = None,
     locustfile: str | None = None,
+    down_s: float = 0.0,
 ) -> dict[str, Any]:
     """Let the offered load rise until goodput no longer follows, and wait until the queues are empty again.
 
@@ -62,6 +63,7 @@ def find_capacity(
         deadline_ms: A good answer later than this is no goodput.
         tags: Only tasks with one of these tags; by default those of case 1.
         locustfile: Path, relative to the experiment's file; by default the lab's own.
+        down_s: How long the load falls again afterwards, to see at which rate goodput follows again (hysteresis).
     """
     session = current()
     if session.load is not None:
@@ -71,8 +73,8 @@ def find_capacity(
         folder = session.folder / ("capacity" if not attempt else f"capacity-{attempt + 1}")
         folder.mkdir()
         rising = LoadSpec(
-            duration_s=float(seconds),
-            rate=f"ramp:{min(_LOWEST, top / 4):g}:{top:g}:{float(seconds):g}",
+            duration_s=float(seconds) + float(down_s),
+            rate=hill(min(_LOWEST, top / 4), top, float(seconds), float(down_s)),
             seed=session.options.seed,
             deadline_ms=float(deadline_ms),
             workers=session.options.workers or 1,
@@ -81,7 +83,7 @@ def find_capacity(
             name="capacity",
             image=session.options.load_image or IMAGE,
         )
-        found, problem = _search(rising, folder)
+        found, problem = _search(rising, folder, float(seconds))
         _await_empty_queues(session.access, session.namespaces)
         if found is not None:
             session.measures["capacity"] = {
@@ -98,7 +100,21 @@ def find_capacity(
     )
 
 
-def _search(spec: LoadSpec, folder: Path) -> tuple[Knee | None, str]:
+def hill(low: float, top: float, up_s: float, down_s: float) -> str:
+    """A rate that rises evenly, and falls again in steps of a second where *down_s* is not 0. Pure.
+
+    >>> hill(5, 200, 18, 0), hill(5, 35, 3, 2)
+    ('ramp:5:200:18', 'steps:5x1,20x1,35x1,20x1,5x1')
+    """
+    if down_s <= 0:
+        return f"ramp:{low:g}:{top:g}:{up_s:g}"
+    up, down = max(2, round(up_s)), max(2, round(down_s))
+    rates = [low + (top - low) * i / (up - 1) for i in range(up)]
+    rates += [top - (top - low) * i / down for i in range(1, down + 1)]
+    return "steps:" + ",".join(f"{rate:g}x1" for rate in rates)
+
+
+def _search(spec: LoadSpec, folder: Path, up_s: float) -> tuple[Knee | None, str]:
     """The knee; without one, why not."""
     handle = start_load(current().access.api, spec, folder)
     try:
@@ -109,7 +125,17 @@ def _search(spec: LoadSpec, folder: Path) -> tuple[Knee | None, str]:
     if reasons := check_load(record, _LIMITS).reasons:
         return None, "; ".join(reasons)
     flow = flow_of(record)
-    found = None if flow is None else knee(flow)
+    if flow is None:
+        return None, "no load was recorded"
+    up = flow.between(flow.start, flow.start + up_s)
+    found = knee(flow if spec.duration_s <= up_s else up)
+    gone = hysteresis(up, flow.between(up.end, flow.start + spec.duration_s))
+    if spec.duration_s > up_s and gone is not None:
+        current().measures["hysteresis"] = {
+            "collapse": gone.collapse,
+            "recovery": gone.recovery,
+            "gap": gone.gap,
+        }
     return found, "" if found is not None else _FOLLOWED
 
 

@@ -1,8 +1,11 @@
 """What an experiment changes of a workload, and how it comes back; rates and limits as shares of a capacity."""
 
+import doctest
+
 import pytest
 import yaml
 
+from meshverdict.chaos import expected, find_capacity, limit_file, rate_limit
 from meshverdict.chaos.capacity import resized
 from meshverdict.chaos.find_capacity import scaled
 from meshverdict.chaos.rate_limit import bucket, buckets, limits_of, rate_of, with_limit
@@ -101,3 +104,11 @@ def test_a_policy_that_must_be_gone_is_gone():
     """Without the treatment."""
     assert problem("x", None, wanted=False) == ""
     assert problem("x", _policy(SERVED), wanted=False) == "x is still there"
+
+
+@pytest.mark.parametrize(
+    "module", [expected, find_capacity, limit_file, rate_limit], ids=lambda m: m.__name__
+)
+def test_examples(module):
+    """Each module's."""
+    assert doctest.testmod(module).failed == 0
