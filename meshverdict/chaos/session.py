@@ -35,7 +35,7 @@ from meshverdict.chaos.leftovers import sweep
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.selectors import endpoints
 from meshverdict.chaos.survey import look
-from meshverdict.chaos.system_log import SystemLog
+from meshverdict.chaos.system_log import TRAFFIC, SystemLog, is_told
 from meshverdict.chaos.timeline import BASELINE, Timeline
 from meshverdict.load.driver import LoadHandle, start_load
 from meshverdict.load.spec import LoadSpec
@@ -242,8 +242,10 @@ class Session:
             delayed = DelayLog(self.access, path, float(settings["zone_delay_ms"]))
             self.measuring.enter_context(delayed)
             self.delay_log = delayed
-        if int(settings.get("zones") or 1) > 1:
-            counted = SystemLog(self.access, "traffic", "traffic", "traffic", path)
+        # A lab that is reached as somebody else's cluster is told by its pod.
+        foreign = self.lab is None and is_told(self.access, TRAFFIC)
+        if int(settings.get("zones") or 1) > 1 or foreign:
+            counted = SystemLog(self.access, TRAFFIC, TRAFFIC, TRAFFIC, path)
             self.traffic = self.measuring.enter_context(counted)
 
     def _phase_name(self) -> str:

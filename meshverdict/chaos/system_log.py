@@ -10,6 +10,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from kubernetes.client.exceptions import ApiException
+
+from meshverdict.chaos.manifests import FORBIDDEN, NOT_FOUND
 from meshverdict.load.follow import follow, pod_log
 
 if TYPE_CHECKING:
@@ -19,6 +22,18 @@ if TYPE_CHECKING:
     from meshverdict.chaos.cluster import KubeAccess
 
 NAMESPACE: Final = "meshverdict-system"
+TRAFFIC: Final = "traffic"
+
+
+def is_told(access: KubeAccess, pod: str) -> bool:
+    """Whether a cluster has such a pod of an embedded lab, and we may read of it."""
+    try:
+        access.json(access.core.read_namespaced_pod, pod, NAMESPACE)
+    except ApiException as error:
+        if error.status not in {FORBIDDEN, NOT_FOUND}:
+            raise
+        return False
+    return True
 
 
 class SystemLog:

@@ -57,6 +57,18 @@ class Foreign:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def kubectl_says(self, *arguments: str) -> str:
+        """What kubectl says, whatever its exit status; `auth can-i` answers no with 1."""
+        done = subprocess.run(
+            ["kubectl", "--kubeconfig", self.kubeconfig, *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout
+
     def meshverdict(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run our command as somebody who only has the kubeconfig."""
         return self.command.run(*arguments, env=self.env | environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos.cluster import KubeAccess
@@ -168,3 +169,25 @@ def test_a_pod_right_after_its_namespace_is_made(foreign):
             lambda n=number: access.json(access.core.create_namespaced_pod, f"fresh-{n}", body)
         )
         assert made["spec"]["serviceAccountName"] == "default"
+
+
+def test_a_runner_has_the_rights_of_a_run_and_no_others(foreign):
+    """As the account that `meshverdict access` prints: the lab is examined, policies are tried; Secrets stay closed."""
+    foreign.answer("up", "--context", "far-away")
+    foreign.kubectl("apply", "-f", "-", text=foreign.meshverdict("access", "--also", "flows-lab").stdout)
+    token = foreign.kubectl("create", "token", "meshverdict-runner", "-n", "load", "--duration", "1h").strip()
+    config = yaml.safe_load(foreign.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    admin = foreign.kubeconfig.read_text()
+    foreign.write(config)
+    found = {f["what"]: f["ok"] for f in foreign.answer("doctor", "--context", "far-away")}
+    assert (found["rights"], found["network policy"]) == (True, True)
+    for verb, what, where in (
+        ("list", "secrets", "d-redis"),
+        ("create", "pods", "kube-system"),
+        ("create", "envoyfilters.networking.istio.io", "istio-system"),
+        ("patch", "namespace/kube-system", "default"),
+    ):
+        said = foreign.kubectl_says("auth", "can-i", verb, what, "-n", where)
+        assert said.startswith("no"), (verb, what, where)
+    foreign.kubeconfig.write_text(admin)
