@@ -94,6 +94,9 @@ _SHELL: Final = Image("busybox", cmd=("sh",), needs=_SHELL_NEEDS)
 # What busybox and alpine have, and a machine may have in another form: the flags of the manifests are busybox's.
 _APPLETS: Final[dict[str, tuple[str, ...]]] = {name: (f"{PROGRAMS}/{name}",) for name in ("nc", "wget")}
 
+# Stands for envoyproxy/ratelimit.
+_RATE_LIMIT: Final = ("python", "-m", "meshverdict.ratelimit")
+
 BUILT_IN: Final = (
     Image("traefik", program=("traefik",), cmd=("traefik",), needs={"traefik": ""}, ports=(80,)),
     _APACHE,
@@ -130,6 +133,14 @@ BUILT_IN: Final = (
         env={"PYTHONUNBUFFERED": "1"},
         shows={"@locustfiles": "/locustfiles"},
         workdir="/locustfiles",
+    ),
+    Image(
+        "ratelimit",
+        program=_RATE_LIMIT,
+        cmd=_RATE_LIMIT,
+        aliases={"/bin/ratelimit": " ".join(_RATE_LIMIT)},
+        env={"PYTHONUNBUFFERED": "1"},
+        ports=(8081,),
     ),
     Image("python", cmd=("python",), env={"PYTHONUNBUFFERED": "1"}),
     replace(_SHELL, programs=_APPLETS),

@@ -145,11 +145,12 @@ class Lab:
 
 
 def collection(manifest: dict) -> str:
+    group = "api" if manifest["apiVersion"] == "v1" else "apis"
     plural = {
         "PeerAuthentication": "peerauthentications",
         "AuthorizationPolicy": "authorizationpolicies",
     }.get(manifest["kind"], manifest["kind"].lower() + "s")
-    return f"/apis/{manifest['apiVersion']}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+    return f"/{group}/{manifest['apiVersion']}/namespaces/{manifest['metadata']['namespace']}/{plural}"
 
 
 def _free_port() -> int:
@@ -214,6 +215,27 @@ def test_local_rate_limit_lets_its_budget_pass(lab):
     time.sleep(2.2)  # the listener's old chains, and with them kept connections, are drained
     assert Counter(lab.get("/count/get") for _ in range(10)) == {200: 4, 429: 6}
     lab.api("DELETE", path)
+
+
+def test_global_rate_limit_is_counted_by_its_service(lab):
+    """Three requests an hour for all: of ten three pass, another path passes, and a dead service denies all (500)."""
+    pytest.importorskip("grpc", reason="needs grpcio: pip install 'meshverdict[lab]'")
+    text = (ROOT / "manifests/policies/global-rate-limit.yaml").read_text()
+    *paths, limit = lab.apply(text)
+    deadline = time.monotonic() + 20
+    while not all(ready(pod) for pod in lab.pods("c-app-count")) or len(lab.pods("c-app-count")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert lab.reconciled(limit)["PatchesApplied"]["status"] == "True"
+    time.sleep(2.2)  # the listener's old chains, and with them kept connections, are drained
+    assert Counter(lab.get("/count/get") for _ in range(10)) == {200: 3, 429: 7}
+    assert lab.get("/count/set") == 200
+    (deployment,) = (path for path in paths if "/deployments/" in path)
+    lab.api("DELETE", deployment)
+    lab.until("/count/set", 500, 15)
+    for path in (limit, *(path for path in paths if path != deployment)):
+        lab.api("DELETE", path)
+    lab.until("/count/get", 200, 10)
 
 
 def test_patch_without_a_hit_is_told(lab):

@@ -1,0 +1,132 @@
+"""Which limit a request meets, and whether it is used up. Pure: the time is an argument.
+
+Source of the rules: the documentation of envoyproxy/ratelimit ("Configuration", "Rate limit definition").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from meshverdict.model.errors import UsageError
+
+SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+Entry = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many requests in each second, minute, hour or day of the clock."""
+
+    requests: int
+    unit: str
+
+    @property
+    def seconds(self) -> int:
+        """Length of a window."""
+        return SECONDS[self.unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is said of one descriptor.
+
+    Attributes:
+        limit: The limit that it meets; None where it meets none.
+        over: Whether the limit is used up.
+        remaining: Requests that are left in this window.
+        reset_s: Seconds until the next window.
+    """
+
+    limit: Limit | None
+    over: bool = False
+    remaining: int = 0
+    reset_s: int = 0
+
+
+@dataclass(frozen=True)
+class _Node:
+    limit: Limit | None
+    children: Mapping[Entry, _Node]
+
+
+@dataclass
+class Limits:
+    """The limits of some domains, and what was counted in the windows of now.
+
+    Args:
+        domains: Configurations: ``{"domain": ..., "descriptors": [{"key", "value", "rate_limit", "descriptors"}]}``.
+
+    Raises:
+        UsageError: Naming the descriptor and what is wrong with it.
+    """
+
+    domains: Iterable[Mapping[str, Any]]
+    _roots: dict[str, _Node] = field(init=False, default_factory=dict)
+    _counts: dict[tuple[str, tuple[Entry, ...]], tuple[int, int]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for config in self.domains:
+            name = config.get("domain") if isinstance(config, Mapping) else None
+            if not isinstance(name, str) or not name:
+                raise UsageError("rate limits: a configuration needs a `domain`")
+            self._roots[name] = _Node(None, _children(config.get("descriptors") or (), name))
+
+    def find(self, domain: str, entries: Sequence[Entry]) -> Limit | None:
+        """The limit of a descriptor: of its whole path; an entry with a value goes before one with a key alone."""
+        node = self._roots.get(domain)
+        for key, value in entries:
+            if node is None:
+                return None
+            node = node.children.get((key, value)) or node.children.get((key, ""))
+        return node.limit if node and entries else None
+
+    def take(self, domain: str, entries: Sequence[Entry], hits: int, now: float) -> Status:
+        """Count a descriptor, and say how it stands.
+
+        Args:
+            domain: Of the request.
+            entries: Keys and values.
+            hits: How many requests it counts for.
+            now: Unix seconds.
+        """
+        limit = self.find(domain, entries)
+        if limit is None:
+            return Status(None)
+        window = int(now) // limit.seconds
+        key = (domain, tuple(entries))
+        known, count = self._counts.get(key, (window, 0))
+        count = (count if known == window else 0) + hits
+        self._counts[key] = (window, count)
+        return Status(
+            limit,
+            over=count > limit.requests,
+            remaining=max(0, limit.requests - count),
+            reset_s=limit.seconds - int(now) % limit.seconds,
+        )
+
+
+def _children(descriptors: Any, where: str) -> dict[Entry, _Node]:
+    found = {}
+    for number, item in enumerate(descriptors if isinstance(descriptors, list) else [descriptors]):
+        path = f"{where}.descriptors[{number}]"
+        if not isinstance(item, Mapping) or not isinstance(item.get("key"), str):
+            raise UsageError(f"rate limits: {path} needs a `key`")
+        limit = _limit(item["rate_limit"], path) if item.get("rate_limit") else None
+        children = _children(item.get("descriptors") or [], path)
+        found[item["key"], str(item.get("value") or "")] = _Node(limit, children)
+    return found
+
+
+def _limit(value: Any, where: str) -> Limit:
+    unit = str(value.get("unit", "")).lower() if isinstance(value, Mapping) else ""
+    count = value.get("requests_per_unit") if isinstance(value, Mapping) else None
+    if unit not in SECONDS:
+        raise UsageError(f"rate limits: {where}.rate_limit.unit {unit!r}: one of {', '.join(SECONDS)}")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise UsageError(
+            f"rate limits: {where}.rate_limit.requests_per_unit {count!r}: a whole number from 0"
+        )
+    return Limit(count, unit)
