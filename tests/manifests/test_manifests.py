@@ -19,7 +19,7 @@ SEED_TREE = {
 }
 LAB_NAMESPACES = {"a-ingress-traefik", "b-apacherr", "c-app-count", "d-redis", "load", "paperino", "pippo"}
 WORKLOADS = [("DaemonSet", "traefik-ingress-controller")] + [
-    ("Deployment", n) for n in ("apacherr", "redis", "pythonapp", "pippo")
+    ("Deployment", n) for n in ("apacherr", "redis", "pythonapp", "pippo", "ratelimit")
 ]
 WORKLOADS += [("StatefulSet", "paperino")]
 
@@ -127,7 +127,7 @@ def test_services_lead_to_pods(objects):
     """Every Service selects the pods of exactly one workload, and its target ports have a name there."""
     pods = [objects[workload]["spec"]["template"] for workload in WORKLOADS]
     services = [o for (kind, _), o in objects.items() if kind == "Service"]
-    assert len(services) == 8
+    assert len(services) == 9
     services.remove(
         objects["Service", "paperino-primary"]
     )  # one pod, by the label that its controller gives it
