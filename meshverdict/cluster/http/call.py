@@ -34,6 +34,7 @@ from meshverdict.cluster.http.route import Route
 from meshverdict.cluster.kinds import Kind
 from meshverdict.cluster.objects import Objects, Write
 from meshverdict.cluster.protobuf import ProtobufError, parse_protobuf
+from meshverdict.cluster.rbac import Attempt, authorize, refusal
 from meshverdict.cluster.schema import Node, definitions
 from meshverdict.cluster.store import Event, Manifest
 
@@ -93,6 +94,17 @@ class Call:
     def objects(self) -> Objects:
         """The objects of the cluster."""
         return self.services.objects
+
+    def require_create(self) -> None:
+        """Make sure that an update or an apply of what is not there may create it.
+
+        Raises:
+            ApiError: 403.
+        """
+        route = self.route
+        attempt = Attempt("create", route.group, route.plural, "", route.namespace, route.name)
+        if not authorize(self.objects.store, self.user, attempt).allowed:
+            raise refusal(self.user, attempt)
 
     def query(self, name: str) -> str:
         """A query value, ``""`` when it is not there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from meshverdict.cluster import escalation
 from meshverdict.cluster.bodies import SyntaxProblem, parse_json, parse_yaml
 from meshverdict.cluster.crd_schema import prune
 from meshverdict.cluster.decode import DecodeError, decode
@@ -46,6 +47,7 @@ async def patch_object(call: Call) -> tuple[Manifest, bool]:
     obj = _current(call)
     patch = _read(body)
     changed = _changed(call, obj, patch, media)
+    escalation.check(call.objects.store, call.user, call.kind.resource, changed, obj)
     return call.objects.update_with(call.kind.resource, changed, write), False
 
 
@@ -146,6 +148,8 @@ def _apply(call: Call, body: bytes, write: Write) -> tuple[Manifest, bool]:
     live = call.objects.get(kind.resource, route.namespace, route.name)
     author = Author(write.manager, kind.api_version, call.objects.now(), write.subresource)
     if live is None:
+        call.require_create()
+        escalation.check(call.objects.store, call.user, kind.resource, config, None)
         return _create(call, config, node, author, write), True
     uid = config["metadata"].get("uid")
     if uid and uid != live["metadata"]["uid"]:
@@ -164,6 +168,7 @@ def _apply(call: Call, body: bytes, write: Write) -> tuple[Manifest, bool]:
     merged["metadata"]["name"] = route.name
     if config["metadata"].get("resourceVersion"):
         merged["metadata"]["resourceVersion"] = config["metadata"]["resourceVersion"]
+    escalation.check(call.objects.store, call.user, kind.resource, merged, live)
     return call.objects.update_with(kind.resource, merged, applied), False
 
 

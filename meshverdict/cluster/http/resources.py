@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from meshverdict.cluster import deletion
+from meshverdict.cluster import deletion, escalation
 from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import ApiError, bad, bad_request, invalid, not_found, unsupported
 from meshverdict.cluster.event_api import from_events_api
@@ -107,6 +107,7 @@ async def create(call: Call) -> web.Response:
     _place(call, obj)
     if call.kind.group == "events.k8s.io":
         obj = from_events_api(obj)
+    escalation.check(call.objects.store, call.user, call.kind.resource, obj, None)
     made = call.objects.create_with(call.kind.resource, obj, write)
     call.warnings += call.objects.warnings(call.kind.resource, made)
     return show(call, made, 201)
@@ -138,9 +139,12 @@ async def update(call: Call) -> web.Response:
     obj = await call.manifest()
     _named(call, obj)
     kind, route = call.kind, call.route
-    if call.objects.get(kind.resource, route.namespace, route.name) is None:
+    old = call.objects.get(kind.resource, route.namespace, route.name)
+    escalation.check(call.objects.store, call.user, kind.resource, obj, old)
+    if old is None:
         if write.subresource or obj["metadata"].get("uid") or kind.resource not in _CREATE_ON_UPDATE:
             raise not_found(kind.plural, kind.group, route.name)
+        call.require_create()
         made = call.objects.create_with(kind.resource, obj, write)
         return show(call, made, 201)
     if kind.group == "events.k8s.io":
