@@ -68,10 +68,15 @@ def choose_cluster(options: argparse.Namespace) -> None:
     """Hand the chosen cluster to the runs, each of which is a `chaos run` of its own.
 
     Raises:
-        UsageError: The number of workers is wrong.
+        UsageError: The number of workers is wrong, or there is no such context.
     """
+    from meshverdict.chaos.cluster import opened  # noqa: PLC0415 - quick start of the other commands
+
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: at least 1 pod makes the load")
+    if options.context is not None:
+        with opened(options.context):
+            pass  # a name that leads nowhere is said once, before any run
     for variable, value in (
         ("MESHVERDICT_CONTEXT", options.context),
         ("MESHVERDICT_INGRESS", options.ingress),
