@@ -30,10 +30,15 @@ GROUPS = {
 
 
 class Api:
-    """The lab's API, as its admin, on one connection."""
+    """The lab's API, as its admin, on one connection.
 
-    def __init__(self, kubeconfig: str) -> None:
-        config = yaml.safe_load(Path(kubeconfig).read_text())
+    Attributes:
+        pid: The lab's first process.
+    """
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        self.pid: int = info["pid"]
+        config = yaml.safe_load(Path(info["kubeconfig"]).read_text())
         cluster = config["clusters"][0]["cluster"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         context = ssl.create_default_context(cadata=authority)
@@ -133,7 +138,7 @@ def lab(name: str, port: int = 8281, *options: str) -> Iterator[Api]:
         done = subprocess.run(up, stdout=subprocess.PIPE, check=False, text=True)
         if done.returncode != 0:
             sys.exit(f"no lab: {done.stdout}")
-        api = Api(json.loads(done.stdout)["kubeconfig"])
+        api = Api(json.loads(done.stdout))
         try:
             yield api
         finally:
@@ -151,6 +156,28 @@ def service(name: str = "server") -> dict[str, Any]:
     """The Service before all servers."""
     spec = {"selector": {"app": "server"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+
+
+def sidecars_of(pid: int) -> list[int]:
+    """The Envoys below a process."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        one = waiting.pop()
+        waiting += children.get(one, [])
+        try:
+            if (Path("/proc") / str(one) / "comm").read_text().strip() == "envoy":
+                found.append(one)
+        except OSError:
+            continue
+    return found
 
 
 def server(version: str, replicas: int) -> dict[str, Any]:

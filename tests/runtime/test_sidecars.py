@@ -287,6 +287,7 @@ def test_killed_envoy_is_started_again(lab):
     while time.monotonic() < deadline:
         (now,) = lab.pods("c-app-count")
         seen.add(ready(now))
+        assert lab.get("/redis/GET/time") == 200
         if now["status"]["initContainerStatuses"][0]["restartCount"] == 1 and ready(now):
             break
     assert False in seen
