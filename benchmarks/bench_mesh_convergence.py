@@ -57,13 +57,16 @@ def converge(api: Api, pods: int, rounds: int) -> list[float]:
     for manifest in (service(), _waiting(pods)):
         api.apply(manifest)
     api.wait_ready(pods, 30 + 2 * pods)
-    api.wait_condition(api.apply(_route(0)))
+    path = api.apply(_route(0))
+    api.wait_condition(path, 30)
     took = []
-    for turn in range(1, rounds + 1):
-        time.sleep(PAUSE_S * random.uniform(0.5, 1.5))
-        start = time.monotonic()
-        api.wait_condition(api.apply(_route(turn)))
-        took.append((time.monotonic() - start) * 1000)
+    with api.watching(path) as wait:
+        for turn in range(1, rounds + 1):
+            time.sleep(PAUSE_S * random.uniform(0.5, 1.5))
+            start = time.monotonic()
+            api.apply(_route(turn))
+            wait(api.generation)
+            took.append((time.monotonic() - start) * 1000)
     return took
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,10 @@ class Api:
 
     Attributes:
         pid: The lab's first process.
+        generation: Of the object that was applied last.
     """
+
+    generation = 0
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.pid: int = info["pid"]
@@ -42,9 +45,9 @@ class Api:
         cluster = config["clusters"][0]["cluster"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         context = ssl.create_default_context(cadata=authority)
-        self._client = http.client.HTTPSConnection(
-            cluster["server"].removeprefix("https://"), context=context, timeout=30
-        )
+        self._place = cluster["server"].removeprefix("https://")
+        self._context = context
+        self._client = http.client.HTTPSConnection(self._place, context=context, timeout=30)
         self._token = config["users"][0]["user"]["token"]
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
@@ -69,12 +72,9 @@ class Api:
         """Create an object, or bring it to this form; its path."""
         folder = GROUPS[manifest["kind"]].format(NAMESPACE)
         path = f"{folder}/{manifest['metadata']['name']}"
-        self.call(
-            "PATCH",
-            f"{path}?fieldManager=bench&force=true",
-            manifest,
-            "application/apply-patch+yaml",
-        )
+        kind = "application/apply-patch+yaml"
+        found = self.call("PATCH", f"{path}?fieldManager=bench&force=true", manifest, kind)
+        self.generation = found["metadata"].get("generation", 0)
         return path
 
     def delete(self, path: str) -> None:
@@ -106,6 +106,32 @@ class Api:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{path} is not reconciled: {found.get('status')}")
             time.sleep(0.002)
+
+    @contextmanager
+    def watching(self, path: str) -> Iterator[Callable[[int], None]]:
+        """A function that waits until all sidecars serve a generation of an Istio resource, by a watch as `kubectl wait` does."""
+        folder, _, name = path.rpartition("/")
+        version = self.call("GET", path)["metadata"]["resourceVersion"]
+        client = http.client.HTTPSConnection(self._place, context=self._context, timeout=30)
+        query = f"watch=1&fieldSelector=metadata.name%3D{name}&resourceVersion={version}"
+        client.request("GET", f"{folder}?{query}", headers={"Authorization": f"Bearer {self._token}"})
+        answer = client.getresponse()
+
+        def wait(generation: int) -> None:
+            while not _serves(json.loads(answer.readline())["object"], generation):
+                pass
+
+        try:
+            yield wait
+        finally:
+            client.close()
+
+
+def _serves(resource: dict[str, Any], generation: int) -> bool:
+    return any(
+        c["type"] == "Reconciled" and c["status"] == "True" and c.get("observedGeneration", 0) >= generation
+        for c in (resource.get("status") or {}).get("conditions") or ()
+    )
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

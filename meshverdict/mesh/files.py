@@ -64,10 +64,19 @@ class ResourceFile:
         return f'{{"version_info":"{self.version}","resources":{self.body}}}'
 
 
-def resource_file(path: str, resources: Iterable[Json]) -> ResourceFile:
-    """A file for resources, with its version."""
+def resource_file(
+    path: str, resources: Iterable[Json], texts: Mapping[int, str] | None = None
+) -> ResourceFile:
+    """A file for resources, with its version.
+
+    Args:
+        path: Of the file.
+        resources: What is in it.
+        texts: JSON of resources that other files have too, by their ``id``: written once.
+    """
     kept = tuple(resources)
-    body = json.dumps(kept, separators=(",", ":"))
+    known = texts or {}
+    body = f"[{','.join(known.get(id(r)) or json.dumps(r, separators=(',', ':')) for r in kept)}]"
     return ResourceFile(path, hashlib.blake2s(body.encode(), digest_size=8).hexdigest(), kept, body)
 
 

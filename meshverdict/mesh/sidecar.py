@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshverdict.mesh import clusters, inbound, outbound, routes
 from meshverdict.mesh.envoy import Json
@@ -25,6 +25,7 @@ class Translation:
         endpoints: Load assignments.
         hits: For each EnvoyFilter that selects the workload, how often its patches took hold.
         folder: Where the files are, as Envoy sees it.
+        texts: JSON of the resources that other sidecars have too, by their ``id``.
     """
 
     listeners: tuple[Json, ...]
@@ -33,15 +34,16 @@ class Translation:
     endpoints: tuple[Json, ...]
     hits: tuple[Hits, ...]
     folder: str
+    texts: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
 
     def files(self) -> list[ResourceFile]:
         """The files, each with its version: endpoints, clusters, routes, listeners."""
-        folder = self.folder
+        folder, texts = self.folder, self.texts
         return [
-            *(resource_file(endpoint_file(folder, e["cluster_name"]), [e]) for e in self.endpoints),
-            resource_file(f"{folder}/{CLUSTERS}", self.clusters),
-            *(resource_file(route_file(folder, r["name"]), [r]) for r in self.routes),
-            resource_file(f"{folder}/{LISTENERS}", self.listeners),
+            *(resource_file(endpoint_file(folder, e["cluster_name"]), [e], texts) for e in self.endpoints),
+            resource_file(f"{folder}/{CLUSTERS}", self.clusters, texts),
+            *(resource_file(route_file(folder, r["name"]), [r], texts) for r in self.routes),
+            resource_file(f"{folder}/{LISTENERS}", self.listeners, texts),
         ]
 
 
@@ -53,11 +55,11 @@ def translate(mesh: Mesh, proxy: Workload, folder: str) -> Translation:
         proxy: The workload.
         folder: Folder of the sidecar's files, as its Envoy sees it; without a final slash.
     """
-    reached = list(clusters.outbound(mesh, proxy, folder))
+    shared = _shared(mesh, proxy, folder)
     sidecar = Sidecar(
-        listeners=[*outbound.listeners(mesh, proxy, folder), inbound.listener(mesh, proxy, folder)],
-        clusters=[*(r.cluster for r in reached), *clusters.fallbacks(), *inbound.clusters(mesh, proxy)],
-        routes=[routes.configuration(mesh, proxy, number) for number in routes.http_ports(mesh)],
+        listeners=[*shared.listeners, inbound.listener(mesh, proxy, folder)],
+        clusters=[*shared.clusters, *inbound.clusters(mesh, proxy)],
+        routes=list(shared.routes),
     )
     if mesh.of_kind("EnvoyFilter"):
         # Patches change in place, and parts such as filter lists are shared between chains.
@@ -67,10 +69,44 @@ def translate(mesh: Mesh, proxy: Workload, folder: str) -> Translation:
         listeners=tuple(sidecar.listeners),
         clusters=tuple(sidecar.clusters),
         routes=tuple(sidecar.routes),
-        endpoints=tuple(r.assignment for r in reached if r.assignment is not None),
+        endpoints=shared.endpoints,
         hits=tuple(hits),
         folder=folder,
+        texts=shared.texts,
     )
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What goes out of a workload: the same for all that look alike, such as the replicas of a Deployment."""
+
+    listeners: tuple[Json, ...]
+    clusters: tuple[Json, ...]
+    routes: tuple[Json, ...]
+    endpoints: tuple[Json, ...]
+    texts: Mapping[int, str]
+
+
+def _shared(mesh: Mesh, proxy: Workload, folder: str) -> _Shared:
+    """Made once a snapshot for each kind of workload: it is most of the work of a translation."""
+    # A headless Service's own pod does not call itself.
+    own = proxy.key if any(service.headless for service in mesh.services) else ""
+    labels = tuple(sorted(proxy.labels.items()))
+    key = (proxy.namespace, labels, proxy.locality, proxy.workload_name, folder, own)
+    found: _Shared | None = mesh.memo.get(key)
+    if found is None:
+        found = mesh.memo[key] = _outgoing(mesh, proxy, folder)
+    return found
+
+
+def _outgoing(mesh: Mesh, proxy: Workload, folder: str) -> _Shared:
+    reached = list(clusters.outbound(mesh, proxy, folder))
+    listeners = tuple(outbound.listeners(mesh, proxy, folder))
+    going = (*(r.cluster for r in reached), *clusters.fallbacks())
+    tables = tuple(routes.configuration(mesh, proxy, number) for number in routes.http_ports(mesh))
+    ends = tuple(r.assignment for r in reached if r.assignment is not None)
+    texts = {id(r): json.dumps(r, separators=(",", ":")) for r in (*listeners, *going, *tables, *ends)}
+    return _Shared(listeners, going, tables, ends, texts)
 
 
 def _unshared(resources: list[Json]) -> list[Json]:

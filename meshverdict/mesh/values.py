@@ -239,6 +239,11 @@ class Mesh:
         """The Services, oldest first."""
         return tuple(sorted(self.services, key=lambda s: (s.created, s.namespace, s.name)))
 
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What workloads that look alike share, kept as long as this snapshot; see `sidecar.translate`."""
+        return {}
+
     def of_kind(self, kind: str) -> tuple[Resource, ...]:
         """The resources of a kind, oldest first."""
         return self._by_kind.get(kind, ())

@@ -131,6 +131,9 @@ class Sidecar:
 
     async def _settle(self, files: list[ResourceFile]) -> bool:
         deadline = time.monotonic() + _PATIENCE_S
+        await asyncio.sleep(
+            _POLL_S
+        )  # Envoy needs that long to read a file: asked sooner, it would be asked twice
         while True:
             try:
                 stats = await ask_admin(self._network, STATS_PATH) if self._network >= 0 else None
