@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from meshverdict.chaos.calm import wait_until_answered
 from meshverdict.chaos.capacity import restore_capacity, set_capacity
 from meshverdict.chaos.faults import inject_faults, release_tiers, stall_tier
 from meshverdict.chaos.find_capacity import find_capacity, scaled
@@ -43,6 +44,7 @@ __all__ = [
     "stop_processes",
     "sweep_rate_limit",
     "wait_for_pods_ready",
+    "wait_until_answered",
 ]
 
 
