@@ -6,6 +6,7 @@ The variables are those of envoyproxy/ratelimit, so its manifests run this progr
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -66,6 +67,8 @@ def serve(limits: Limits, port: int) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     # The pod's network is its own.
     server.add_insecure_port(f"0.0.0.0:{port}")
+    # The first process of a pod has no default way to end.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: server.stop(grace=None))
     server.start()
     print(f"rate limits on port {port}", flush=True)
     server.wait_for_termination()

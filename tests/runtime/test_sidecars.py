@@ -236,6 +236,9 @@ def test_global_rate_limit_is_counted_by_its_service(lab):
     for path in (limit, *(path for path in paths if path != deployment)):
         lab.api("DELETE", path)
     lab.until("/count/get", 200, 10)
+    while len(lab.pods("c-app-count")) > 1:
+        assert time.monotonic() < deadline + 10
+        time.sleep(0.05)
 
 
 def test_patch_without_a_hit_is_told(lab):
