@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from meshverdict.analysis.overload import flow_of
-from meshverdict.analysis.snowball import hysteresis, knee
+from meshverdict.analysis.snowball import hysteresis, knee, passed
 from meshverdict.chaos.session import current
 from meshverdict.chaos.telemetry import METRICS_PORT, gauges, publishers
 from meshverdict.load.driver import start_load
@@ -23,6 +23,7 @@ from meshverdict.model.record_reader import read_record
 from meshverdict.model.validity import LoadLimits, check_load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from meshverdict.analysis.snowball import Knee
@@ -33,6 +34,7 @@ _TRIES: Final = 3
 _LOWEST: Final = 5.0
 _DRAIN_S: Final = 60.0
 _QUIET: Final = 2
+_INGRESS_S: Final = 2.5
 # A search counts answers and reads no latency: that others on the machine wait for a core does not spoil it, as long as the
 # generator itself was on time.
 _LIMITS: Final = LoadLimits(pressure=1.0)
@@ -117,11 +119,16 @@ def hill(low: float, top: float, up_s: float, down_s: float) -> str:
 def _search(spec: LoadSpec, folder: Path, up_s: float) -> tuple[Knee | None, str]:
     """The knee; without one, why not."""
     handle = start_load(current().access.api, spec, folder)
+    path = folder / "load.jsonl"
+    deadline = time.monotonic() + spec.duration_s + 30.0
     try:
-        handle.wait(spec.duration_s + 30.0)
+        while not handle.wait(0.5) and time.monotonic() < deadline:
+            # Overload spreads to the tiers in front, so the search goes no further than it must.
+            if spec.duration_s <= up_s and (seen := flow_of(read_record(path))) and passed(seen):
+                break
     finally:
         handle.stop()
-    record = read_record(folder / "load.jsonl")
+    record = read_record(path)
     if reasons := check_load(record, _LIMITS).reasons:
         return None, "; ".join(reasons)
     flow = flow_of(record)
@@ -140,7 +147,7 @@ def _search(spec: LoadSpec, folder: Path, up_s: float) -> tuple[Knee | None, str
 
 
 def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:
-    """Until no app holds or keeps a request waiting: what the search left would be measured later.
+    """Until no app holds a request or keeps one waiting, and every pod is Ready: what the search left would be measured.
 
     Raises:
         LabError: It takes too long.
@@ -149,12 +156,20 @@ def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:
     quiet = 0
     while quiet < _QUIET:
         waiting = sum(_inside(access, namespaces))
-        quiet = quiet + 1 if waiting <= 1 else 0
+        ready = all(_ready(pod) for pod in current().pods())
+        quiet = quiet + 1 if waiting <= 1 and ready else 0
         if time.monotonic() > deadline:
             raise LabError(
                 f"{waiting:g} requests are still inside {_DRAIN_S:g} s after the search for the capacity"
             )
         time.sleep(0.25)
+    # An ingress that lost its backends takes a moment to see them again.
+    time.sleep(_INGRESS_S)
+
+
+def _ready(pod: Mapping[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 def _inside(access: KubeAccess, namespaces: Any) -> list[float]:
