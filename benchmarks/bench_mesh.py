@@ -19,7 +19,18 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.mesh.lab import Api, client, lab, programs, server, service, sidecars_of, wait_done
+from benchmarks.mesh.lab import (
+    GROUPS,
+    NAMESPACE,
+    Api,
+    client,
+    lab,
+    programs,
+    server,
+    service,
+    sidecars_of,
+    wait_done,
+)
 
 AIM_START_S = 6.0
 AIM_PSS_MB = 30.0
@@ -87,12 +98,12 @@ def pss_mb(pid: int) -> float:
 def cost(api: Api, rate: float, seconds: float, *, inject: bool) -> dict[str, float]:
     """Latency and Envoy's time a request."""
     name = "mesh" if inject else "plain"
-    deployment = server("v1", 1)
+    deployment = server(name, 1)
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     labels[INJECT] = str(inject).lower()
     for manifest in (programs(), service(), deployment):
-        api.apply(manifest)
-    api.wait_ready(1 if not inject else 2, 60)  # the client before is still there, Completed
+        path = api.apply(manifest)
+    api.wait_ready(1)
     pod: dict[str, Any] = client(rate, seconds, name=f"client-{name}")
     pod["metadata"]["labels"][INJECT] = str(inject).lower()
     before = _cpu_s(api)
@@ -101,11 +112,14 @@ def cost(api: Api, rate: float, seconds: float, *, inject: bool) -> dict[str, fl
     # The first second has the start of everything in it.
     late = sorted(us for line in lines[1:] for us in line["us"])
     requests = sum(len(line["us"]) for line in lines)
+    spent = _cpu_s(api) - before
+    for one in (f"{GROUPS['Pod'].format(NAMESPACE)}/client-{name}", path):
+        api.delete(one)
     return {
         "requests": requests,
         "p50_ms": late[len(late) // 2] / 1000,
         "p99_ms": late[len(late) * 99 // 100] / 1000,
-        "envoy_us": (_cpu_s(api) - before) / requests * 1e6,
+        "envoy_us": spent / requests * 1e6,
     }
 
 

@@ -261,7 +261,10 @@ def _pod(command: list[str], env: dict[str, str]) -> dict[str, Any]:
 
 
 def said(api: Api, pod: str = "client") -> list[dict[str, Any]]:
-    """The client's lines so far."""
+    """The client's lines so far; none while it starts."""
+    status = api.call("GET", f"{GROUPS['Pod'].format(NAMESPACE)}/{pod}").get("status") or {}
+    if status.get("phase", "Pending") == "Pending":
+        return []
     text = api.call("GET", f"{GROUPS['Pod'].format(NAMESPACE)}/{pod}/log?container=main")
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
