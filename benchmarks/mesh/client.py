@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections import Counter
@@ -22,7 +23,8 @@ class Client:
 
     def __init__(self, address: str) -> None:
         host, _, port = address.partition(":")
-        self._place = (host, int(port or 80))
+        # Once: a lookup for each new connection would be measured too.
+        self._place = (socket.gethostbyname(host), int(port or 80))
         self._request = REQUEST % address.encode()
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.outcomes: Counter[str] = Counter()
