@@ -125,6 +125,7 @@ class Story:
         baseline: The phase before the trigger.
         trigger: When it began and ended, unix seconds.
         before: Goodput a second before it.
+        share_before: The same as a share of what was offered; None where nothing was.
         after: Goodput a second, from its end to the end of the phase after it.
         recovery_s: See `snowball.recovery_s`; None when it did not recover.
         metastable: See `snowball.metastable`.
@@ -140,6 +141,7 @@ class Story:
     metastable: bool | None
     collapses: tuple[tuple[int, int], ...]
     observed_s: float
+    share_before: float | None = None
 
     @property
     def words(self) -> str:
@@ -180,6 +182,7 @@ def story(flow: Flow, phases: Sequence[Phase], end: float | None = None) -> Stor
         metastable(seen, before, trigger.end),
         collapses(seen.between(baseline.start, last)),
         max(0.0, min(last, seen.end) - trigger.end),
+        before.share,
     )
 
 

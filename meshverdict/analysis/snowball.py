@@ -197,20 +197,6 @@ def knee(flow: Flow) -> Knee | None:
     return Knee(float(good[best]), float(offered[best]))
 
 
-def passed(flow: Flow) -> bool:
-    """Whether a load that rises has clearly gone beyond the knee, so that it need not rise further.
-
-    Its last second is not looked at. Goodput has not grown for `STEADY_S` seconds, although the load has gone on to a third
-    more than the best goodput.
-    """
-    seen = Flow(flow.start, flow.offered[:-1], flow.good[:-1])
-    if knee(seen) is None:
-        return False
-    good, offered = _smooth(seen.good), _smooth(seen.offered)
-    best = int(np.argmax(good))
-    return len(good) - 1 - best >= STEADY_S - 1 and bool(offered[-1] >= 4 / 3 * good[best])
-
-
 def _smooth(values: Floats) -> Floats:
     """Means of `PLATEAU_S` neighbours, shape (seconds - PLATEAU_S + 1,)."""
     return np.convolve(values, np.full(PLATEAU_S, 1 / PLATEAU_S), mode="valid")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 AS_EXPECTED: Final = "as expected: "
 NOT_EXPECTED: Final = "NOT as expected: "
+# Of what was offered before a trigger, this share must have been served well: else there is nothing to come back to.
+SOUND: Final = 0.8
 _ANY: Final = "any"
 # Telemetry tells once a second, and a sidecar looks for those to take back once an interval.
 _SAMPLING_S: Final = 2.0
@@ -35,6 +37,10 @@ def comes_back(treated: str = "recovers", untreated: str = "any") -> str:
     if current().timeline.find(TRIGGER) is None:
         return f"{AS_EXPECTED}nothing was triggered yet"
     found = overload.story_so_far()
+    if found.share_before is None or found.share_before < SOUND:
+        return _said(
+            f"the service was not sound before the trigger ({found.before or 0.0:.1f} a second)", right=False
+        )
     back = found.metastable is not True and found.recovery_s is not None
     return _said(f"it {found.words}", right=expected == _ANY or back == (expected == "recovers"))
 

@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from meshverdict.analysis.overload import flow_of
-from meshverdict.analysis.snowball import hysteresis, knee, passed
+from meshverdict.analysis.snowball import hysteresis, knee
 from meshverdict.chaos.session import current
 from meshverdict.chaos.telemetry import METRICS_PORT, gauges, publishers
 from meshverdict.load.driver import start_load
@@ -120,12 +120,8 @@ def _search(spec: LoadSpec, folder: Path, up_s: float) -> tuple[Knee | None, str
     """The knee; without one, why not."""
     handle = start_load(current().access.api, spec, folder)
     path = folder / "load.jsonl"
-    deadline = time.monotonic() + spec.duration_s + 30.0
     try:
-        while not handle.wait(0.5) and time.monotonic() < deadline:
-            # Overload spreads to the tiers in front, so the search goes no further than it must.
-            if spec.duration_s <= up_s and (seen := flow_of(read_record(path))) and passed(seen):
-                break
+        handle.wait(spec.duration_s + 30.0)
     finally:
         handle.stop()
     record = read_record(path)

@@ -103,20 +103,6 @@ def test_the_knee_of_a_ramp_is_the_capacity(capacity):
     assert 0.85 * capacity < found.at < 1.35 * capacity
 
 
-@pytest.mark.parametrize("capacity", [20, 77, 400])
-def test_a_search_stops_soon_after_the_knee_and_never_before(capacity):
-    """Between 1.1 and 2.3 times the capacity, and what was seen by then gives it within a tenth."""
-    random = np.random.default_rng(capacity + 1)
-    for _ in range(20):
-        ramp = np.linspace(capacity / 10, capacity * 2.6, 24)
-        offered = random.poisson(ramp)
-        good = _server(offered, capacity)
-        stop = next(n for n in range(1, 25) if snowball.passed(Flow.of(0, offered[:n].tolist(), good[:n])))
-        assert 1.1 * capacity < ramp[stop - 1] < 2.3 * capacity
-        seen = snowball.knee(Flow.of(0, offered[:stop].tolist(), good[:stop]))
-        assert seen.capacity == pytest.approx(capacity, rel=0.1)
-
-
 def test_a_ramp_that_stays_below_has_no_knee():
     """A load that was served to its end says nothing about the capacity."""
     offered = np.random.default_rng(1).poisson(np.linspace(5, 70, 24))
