@@ -22,6 +22,8 @@ BOX_W, BOX_H = 164, 46
 GAP_X, GAP_Y = 34, 66
 PAD = 14
 LINE: Final = 14
+# Width of a letter of a label, with room to spare.
+LETTER: Final = 6.6
 # Room for the label of an edge that passes by a row.
 BESIDE: Final = 150
 MAX_WIDTH: Final = 9.0
@@ -62,6 +64,7 @@ def service_graph(title: str, edges: Sequence[Edge], *, of: Sequence[Edge] = ())
     idle = {(e.source, e.destination, e.port): e for e in of if (e.source, e.destination, e.port) not in here}
     layout = _layout([*of, *edges])
     drawn = [(edge, True) for edge in idle.values()] + [(edge, False) for edge in edges]
+    width = max([layout.width, *(_right_end(edge, layout) for edge in (*of, *edges))])
     pairs: dict[tuple[str, str], int] = {}
     parts = []
     for edge, is_idle in drawn:
@@ -72,11 +75,11 @@ def service_graph(title: str, edges: Sequence[Edge], *, of: Sequence[Edge] = ())
         "svg",
         parts,
         [_node(node, *place) for node, place in layout.places.items()],
-        viewBox=f"0 0 {layout.width:g} {layout.height:g}",
+        viewBox=f"0 0 {width:g} {layout.height:g}",
         role="img",
         aria_label=f"{title}: " + "; ".join(edge_words(edge) for edge in edges),
         class_="graph",
-        width=layout.width,
+        width=width,
     )
 
 
@@ -201,6 +204,12 @@ def _route(edge: Edge, layout: _Layout, twin: int) -> tuple[str, str, tuple[floa
     head = f"M{end_x:g} {end_y:g}l8 -5v10z"
     reach = 0.125 * start_x + 0.75 * far + 0.125 * end_x
     return path, head, (reach + 8, (start_y + end_y) / 2)
+
+
+def _right_end(edge: Edge, layout: _Layout) -> float:
+    """Where the label of an edge ends."""
+    _, _, (begin, _) = _route(edge, layout, 0)
+    return begin + LETTER * max((len(line) for line in _label(edge)), default=0) + PAD
 
 
 def _state(edge: Edge) -> str:
