@@ -145,6 +145,7 @@ def test_headers_and_encodings():
         (gzip.compress(b"hello")[:-6], "cut in the middle"),
         (gzip.compress(bytes(20_000_000)), "unpacks to more than 10000000"),
     ],
+    ids=["plain", "cut", "bomb"],
 )
 def test_a_body_that_lies_about_its_packing_is_a_value_error(body, why):
     """Also twenty megabytes in twenty kilobytes: what a few bytes can become is bounded."""
