@@ -6,9 +6,9 @@ unexport MESHVERDICT_CONTEXT
 
 setup: ; @scripts/setup
 demo: setup ; @.venv/bin/meshverdict demo $(if $(SIDECARS),--sidecars)
-# First what mostly waits, side by side; then what measures, alone.
+# First what mostly waits, side by side; then what measures.
 test: ; @scripts/setup --tests
-	.venv/bin/pytest -n 3 --dist loadgroup -m "not alone" && .venv/bin/pytest -m alone
+	.venv/bin/pytest -n 3 --dist loadfile -m "not measures" && .venv/bin/pytest -n 2 --dist loadfile -m measures
 lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 bench: setup ; @for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
 # Measure the committed example anew: about 20 minutes.
