@@ -51,7 +51,7 @@ def test_the_document_has_commands():
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.measures
 def test_the_commands_work_as_they_stand(typed):
     """Each exits 0, but for a run that the machine's own noise may spoil, and that then says so."""
     said, _ = typed
@@ -62,7 +62,7 @@ def test_the_commands_work_as_they_stand(typed):
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.measures
 def test_the_report_speaks_of_the_apps_own_names(typed):
     """Its endpoints, its pods, who was denied; nothing of the lab's app."""
     _, reports = typed

@@ -82,7 +82,7 @@ def until_treated(cluster, process):
         time.sleep(0.2)
 
 
-@pytest.mark.alone
+@pytest.mark.measures
 def test_a_killed_run_is_put_right_by_the_next_one_whatever_that_is(cluster, tmp_path):
     """SIGKILL under the treatment leaves policy, probers, load and ledger; another experiment's run removes all."""
     before = cluster.objects()
@@ -104,7 +104,7 @@ def test_a_killed_run_is_put_right_by_the_next_one_whatever_that_is(cluster, tmp
     assert cluster.objects() == before
 
 
-@pytest.mark.alone
+@pytest.mark.measures
 def test_an_interrupted_run_plays_its_rollbacks(cluster, tmp_path):
     """Ctrl-C: nothing is left, and `clean` has nothing to do."""
     before = cluster.objects()
