@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chaostoolkit import encoder  # type: ignore[import-untyped]
 
+from meshverdict.analysis.validity import invalid_reasons
 from meshverdict.chaos import files, run_json
-from meshverdict.model.errors import MeshverdictError
+from meshverdict.model.errors import MeshverdictError, RecordError
 from meshverdict.model.record_reader import read_record
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _version(session: Session) -> str | None:
 
 
 def _problems(session: Session) -> list[str]:
-    """What spoils the run, beyond what the records themselves show."""
+    """What spoils the run: records that are not whole, and a load that was not made as asked."""
     found: list[str] = []
     recorders = (session.flow_log, session.samples, session.usage, session.delay_log, session.traffic)
     found += [f"{r.failure}: the record is not complete" for r in recorders if r is not None and r.failure]
@@ -96,6 +97,11 @@ def _problems(session: Session) -> list[str]:
         found += session.delay_log.reasons(phases[0]["start"], phases[-1]["end"])
     if session.load_summary is not None:
         found += [f"load record: {text}" for text in session.load_summary.missing]
+    if (session.folder / LOAD).is_file():
+        try:
+            found += invalid_reasons(read_record(session.folder / LOAD))
+        except RecordError as error:
+            found.append(str(error))
     return found
 
 
