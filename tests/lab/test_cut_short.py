@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from meshverdict.chaos.owner import Owner
 from meshverdict.model.errors import LabError
 
 from .foreign import Foreign
+
+# In the middle of a test it would be too late: what the test left would meet the next one.
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = {"baseline_s": 6, "treated_s": 60, "restored_s": 1, "rate": 20}
