@@ -6,11 +6,8 @@ Istio as on the embedded lab.
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +17,11 @@ from urllib3.exceptions import HTTPError
 from meshverdict.analysis.edge_lines import Place, Report, edge_lines
 from meshverdict.analysis.flows import workload
 from meshverdict.analysis.sidecar_metrics import EMPTY, FILTER, Reading, read, since
+from meshverdict.chaos.recorder import Recorder
 from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from meshverdict.chaos.cluster import KubeAccess
@@ -72,47 +70,24 @@ def pods_of(pods: Iterable[Mapping[str, Any]], zones: Mapping[str, str]) -> list
     return found
 
 
-class EdgeLog:
-    """What the sidecars counted during one run, written to a file.
-
-    Attributes:
-        failure: Why no more is written, if the file could not be.
-    """
+class EdgeLog(Recorder):
+    """What the sidecars counted during one run."""
 
     def __init__(self, access: KubeAccess, namespaces: Iterable[str], path: Path) -> None:
+        super().__init__("edges", path, patience_s=3 * _TIMEOUT_S)
         self._access = access
         self._namespaces = frozenset(namespaces)
-        self._path = path
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edges", daemon=True)
         self._zones: dict[str, str] = {}
         self._pods: list[Pod] = []
         # By pod: what was read last. A pod that is not here yet has counted from before the run, or is new.
         self._before: dict[str, Reading] = {}
         self._first = True
-        self.lines = 0
-        self.missed = 0
-        self.failure: str | None = None
 
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Read once more, and stop."""
-        self._stop.set()
-        self._thread.join(timeout=3 * _TIMEOUT_S)
-
-    def _run(self) -> None:
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sidecar") as pool:
-            second = 0
-            while not self._stop.is_set():
-                if second % _PODS_EVERY == 0:
-                    self._find_pods()
-                self._round(pool)
-                second += 1
-                self._stop.wait(1.0 - time.time() % 1.0)
+    def look(self, number: int, *, last: bool) -> None:
+        """Read every sidecar; also once more at the end."""
+        if last or number % _PODS_EVERY == 0:
             self._find_pods()
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sidecar") as pool:
             self._round(pool)
 
     def _find_pods(self) -> None:
@@ -141,32 +116,10 @@ class EdgeLog:
             self._before[pod.uid] = reading
             reports.append(Report(pod.place, since(before, reading), reading))
         self._first = self._first and not reports
-        self._write(edge_lines(reports, {pod.address: pod.place for pod in self._pods}, now))
+        self.write(edge_lines(reports, {pod.address: pod.place for pod in self._pods}, now))
 
     def _read(self, pod: Pod) -> Reading | None:
         try:
             return read(self._access.page(pod.path, {"filter": FILTER}, timeout_s=_TIMEOUT_S))
         except (LabError, HTTPError, OSError):
             return None
-
-    def _write(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        if self.failure is not None or not lines:
-            return
-        try:
-            with self._path.open("a") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
-        except OSError as error:
-            self.failure = f"{self._path}: {error.strerror}"
-            return
-        self.lines += len(lines)
-
-
-@contextmanager
-def recording(access: KubeAccess, namespaces: Iterable[str], path: Path) -> Iterator[EdgeLog]:
-    """What the sidecars count, for as long as the block lasts."""
-    log = EdgeLog(access, namespaces, path)
-    log.start()
-    try:
-        yield log
-    finally:
-        log.stop()

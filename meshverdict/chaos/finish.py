@@ -90,7 +90,14 @@ def _version(session: Session) -> str | None:
 def _problems(session: Session) -> list[str]:
     """What spoils the run: records that are not whole, and a load that was not made as asked."""
     found: list[str] = []
-    recorders = (session.flow_log, session.samples, session.usage, session.delay_log, session.traffic)
+    recorders = (
+        session.flow_log,
+        session.samples,
+        session.usage,
+        session.edges,
+        session.delay_log,
+        session.traffic,
+    )
     found += [f"{r.failure}: the record is not complete" for r in recorders if r is not None and r.failure]
     phases = session.timeline.as_json()
     if session.delay_log is not None and phases:

@@ -18,6 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from meshverdict.analysis.flows import DROPPED, Flow, parse_flow
 from meshverdict.chaos import hubble
 from meshverdict.chaos.manifests import NOT_FOUND
+from meshverdict.chaos.recorder import LineFile
 from meshverdict.load.follow import OVERLAP_S, follow, pod_log
 from meshverdict.model.errors import LabError
 
@@ -40,7 +41,6 @@ class FlowLog:
     Attributes:
         pods: Names of the pods whose logs are followed; empty when the cluster has none.
         agents: Those of them that are Cilium's.
-        failure: Why no more is written, if the file could not be.
     """
 
     def __init__(self, access: KubeAccess, path: Path, namespaces: Iterable[str] = ()) -> None:
@@ -55,8 +55,7 @@ class FlowLog:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.pods: list[str] = []
-        self.failure: str | None = None
-        self.lines = 0
+        self._file = LineFile(path)
 
     def start(self) -> None:
         """Find the log pods and follow them."""
@@ -103,6 +102,16 @@ class FlowLog:
             self._take(flow, text)
 
     @property
+    def failure(self) -> str | None:
+        """Why no more is written, if the file could not be."""
+        return self._file.failure
+
+    @property
+    def lines(self) -> int:
+        """How many were written."""
+        return self._file.lines
+
+    @property
     def lost(self) -> int:
         """Events that the cluster's own flow log could not keep up with."""
         return sum(agent.lost for agent in self.agents)
@@ -140,15 +149,7 @@ class FlowLog:
         with self._lock:
             if flow.verdict == DROPPED:
                 self._dropped.append(flow)
-            if self.failure is not None:
-                return
-            try:
-                with self._path.open("ab") as file:
-                    file.write(text.strip() + b"\n")
-            except OSError as error:
-                self.failure = f"{self._path}: {error.strerror}"
-                return
-            self.lines += 1
+        self._file.add([text.strip()])
 
     def dropped(self, source: str, destination: str, *, start: float, end: float) -> int:
         """Packets or connections dropped in [start, end), by the beginnings of ``namespace/workload``.

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from meshverdict.chaos.cluster import KubeAccess
     from meshverdict.chaos.diagnosis import Diagnosis
+    from meshverdict.chaos.edges import EdgeLog
     from meshverdict.chaos.experiment_file import Treatment
     from meshverdict.chaos.faults import Fault
     from meshverdict.chaos.files import Source
@@ -102,6 +103,7 @@ class Session:
     probers: Probers | None = None
     flow_log: FlowLog | None = None
     samples: Telemetry | None = None
+    edges: EdgeLog | None = None
     usage: Usage | None = None
     delay_log: DelayLog | None = None
     traffic: SystemLog | None = None
@@ -218,10 +220,10 @@ class Session:
         self.flow_log = enter(flows.recording(self.access, self.folder / flows.FILE, self.namespaces))
         if self.options.telemetry:
             self.samples = enter(
-                telemetry.sampling(self.access, self.namespaces, self.folder / telemetry.FILE)
+                telemetry.Telemetry(self.access, self.namespaces, self.folder / telemetry.FILE)
             )
-            self.usage = enter(usage.sampling(self.access, self.namespaces, self.folder / telemetry.FILE))
-            enter(edges.recording(self.access, self.namespaces, self.folder / telemetry.FILE))
+            self.usage = enter(usage.Usage(self.access, self.namespaces, self.folder / telemetry.FILE))
+            self.edges = enter(edges.EdgeLog(self.access, self.namespaces, self.folder / telemetry.FILE))
         self._measure_zones()
         if self.options.connections:
             self.probers = enter(prober.probing(self.access, self.options.connections))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos.manifests import FORBIDDEN, NOT_FOUND
+from meshverdict.chaos.recorder import LineFile
 from meshverdict.load.follow import follow, pod_log
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ class SystemLog:
         container: Its container.
         key: What a line of telemetry must have to be kept.
         path: The file that the lines are added to.
-
-    Attributes:
-        failure: Why no more is written, if the file could not be.
     """
 
     def __init__(self, access: KubeAccess, pod: str, container: str, key: str, path: Path) -> None:
@@ -55,13 +53,12 @@ class SystemLog:
         self._pod = pod
         self._container = container
         self._key = key
-        self._path = path
+        self._file = LineFile(path)
         self._start = time.time()
         self._lines: list[dict[str, Any]] = []
         self._newest = self._start
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"log of {pod}", daemon=True)
-        self.failure: str | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -72,6 +69,11 @@ class SystemLog:
     ) -> None:
         self._stop.set()
         self._thread.join(timeout=0.5)
+
+    @property
+    def failure(self) -> str | None:
+        """Why no more is written, if the file could not be."""
+        return self._file.failure
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -103,10 +105,4 @@ class SystemLog:
 
     def _take(self, line: dict[str, Any], text: bytes) -> None:
         self._lines.append(line)
-        if self.failure is not None:
-            return
-        try:
-            with self._path.open("ab") as file:
-                file.write(text.strip() + b"\n")
-        except OSError as error:
-            self.failure = f"{self._path}: {error.strerror}"
+        self._file.add([text.strip()])

@@ -5,11 +5,8 @@ Overload shows there first.
 
 from __future__ import annotations
 
-import json
 import re
-import threading
 import time
-from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +14,10 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from meshverdict.chaos import machine_load
+from meshverdict.chaos.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from meshverdict.chaos.cluster import KubeAccess
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 FILE: Final = "telemetry.jsonl"
 METRICS_PORT: Final = 9102
 _TIMEOUT_S: Final = 2.0
+_PODS_EVERY: Final = 5
 _GAUGES: Final = {
     "app_busy_threads": "busy_threads",
     "app_threads": "threads",
@@ -79,45 +78,26 @@ def publishers(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-class Telemetry:
-    """Samples of one run, written to a file.
-
-    Attributes:
-        failure: Why no more is written, if the file could not be.
-    """
+class Telemetry(Recorder):
+    """Samples of one run."""
 
     def __init__(self, access: KubeAccess, namespaces: Iterable[str], path: Path) -> None:
+        super().__init__("telemetry", path, patience_s=2 * _TIMEOUT_S)
         self._access = access
         self._namespaces = tuple(namespaces)
-        self._path = path
-        self._stop = threading.Event()
+        self._pods: list[tuple[str, str]] = []
         # A real cluster's pods are not on this machine.
         self._machine = machine_load.read(time.time()) if access.kind == "embedded" else None
-        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
-        self.samples = 0
-        self.missed = 0
-        self.failure: str | None = None
 
-    def start(self) -> None:
-        """Begin to sample."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop sampling."""
-        self._stop.set()
-        self._thread.join(timeout=2 * _TIMEOUT_S)
-
-    def _run(self) -> None:
-        pods: list[tuple[str, str]] = []
-        second = 0
-        while not self._stop.is_set():
-            if second % 5 == 0:  # pods come and go
-                pods = self._publishers() or pods
-            for namespace, name in pods:
-                self._sample(namespace, name)
-            self._sample_machine()
-            second += 1
-            self._stop.wait(1.0 - time.time() % 1.0)
+    def look(self, number: int, *, last: bool) -> None:
+        """Ask every workload that publishes metrics, and the machine."""
+        if last:
+            return
+        if number % _PODS_EVERY == 0:  # pods come and go
+            self._pods = self._publishers() or self._pods
+        for namespace, name in self._pods:
+            self._sample(namespace, name)
+        self._sample_machine()
 
     def _publishers(self) -> list[tuple[str, str]]:
         try:
@@ -143,7 +123,7 @@ class Telemetry:
             return
         if values:
             rounded = {k: round(v, 3) for k, v in values.items()}
-            self._write({"t": round(now, 3), "pod": f"{namespace}/{name}", "gauges": rounded})
+            self.write([{"t": round(now, 3), "pod": f"{namespace}/{name}", "gauges": rounded}])
 
     def _sample_machine(self) -> None:
         before, now = self._machine, machine_load.read(time.time())
@@ -152,26 +132,4 @@ class Telemetry:
         self._machine = now
         shares = machine_load.between(before, now)
         if shares is not None:
-            self._write({"t": round(now.t, 3), "machine": shares})
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        if self.failure is not None:
-            return
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            self.failure = f"{self._path}: {error.strerror}"
-            return
-        self.samples += 1
-
-
-@contextmanager
-def sampling(access: KubeAccess, namespaces: Iterable[str], path: Path) -> Iterator[Telemetry]:
-    """Telemetry that is sampled as long as the block lasts."""
-    telemetry = Telemetry(access, namespaces, path)
-    telemetry.start()
-    try:
-        yield telemetry
-    finally:
-        telemetry.stop()
+            self.write([{"t": round(now.t, 3), "machine": shares}])

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-import time
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from meshverdict.chaos.recorder import Recorder
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from meshverdict.chaos.cluster import KubeAccess
@@ -63,41 +62,27 @@ def _seconds(text: str | None) -> float | None:
         return None
 
 
-class Usage:
-    """Samples of one run, written to a file.
+class Usage(Recorder):
+    """Samples of one run.
 
     Attributes:
-        failure: Why no more is written, if the file could not be.
         refused: Why the cluster tells nothing; a run without these figures is a run all the same.
     """
 
     def __init__(self, access: KubeAccess, namespaces: Iterable[str], path: Path) -> None:
+        super().__init__("usage", path, every_s=EVERY_S, patience_s=2 * _TIMEOUT_S)
         self._access = access
         self._namespaces = tuple(namespaces)
-        self._path = path
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        self._found: list[str] = []
         self._written: dict[str, float] = {}
-        self.failure: str | None = None
         self.refused: str | None = None
 
-    def start(self) -> None:
-        """Begin to sample."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop sampling, after one last sample."""
-        self._stop.set()
-        self._thread.join(timeout=2 * _TIMEOUT_S)
-
-    def _run(self) -> None:
-        nodes = self._nodes()
-        last = False
-        while nodes and self.failure is None and not last:
-            last = self._stop.is_set()
-            for node in nodes:
-                self._sample(node)
-            self._stop.wait(EVERY_S - time.time() % EVERY_S)
+    def look(self, number: int, *, last: bool) -> None:  # noqa: ARG002 - the last look is like the others
+        """Ask the kubelet of every node."""
+        if number == 0:
+            self._found = self._nodes()
+        for node in self._found:
+            self._sample(node)
 
     def _nodes(self) -> list[str]:
         try:
@@ -120,29 +105,9 @@ class Usage:
             # A kubelet that looks more rarely than we ask repeats itself.
             if self._written.get(line["pod"]) != line["t"]:
                 self._written[line["pod"]] = line["t"]
-                self._write(line)
+                self.write([line])
 
     def _told_nothing(self, error: Exception) -> None:
         if self.refused is None:
             self.refused = str(getattr(error, "reason", "") or error)
             log.debug("the kubelets' /stats/summary cannot be read: %r", error)
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        if self.failure is not None:
-            return
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            self.failure = f"{self._path}: {error.strerror}"
-
-
-@contextmanager
-def sampling(access: KubeAccess, namespaces: Iterable[str], path: Path) -> Iterator[Usage]:
-    """What the containers use, sampled as long as the block lasts."""
-    usage = Usage(access, namespaces, path)
-    usage.start()
-    try:
-        yield usage
-    finally:
-        usage.stop()

@@ -19,7 +19,7 @@ import yaml
 
 from meshverdict.analysis.edges import parse_edges, totals
 from meshverdict.chaos.cluster import KubeAccess
-from meshverdict.chaos.edges import recording
+from meshverdict.chaos.edges import EdgeLog
 from meshverdict.runtime.envoy_binary import find_envoy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,7 +303,7 @@ def test_every_request_is_told_by_edge(lab, tmp_path):
     """What the sidecars count, read through the API server: each request on each edge once, who answered, and how."""
     access = KubeAccess.open(Path(lab.info["kubeconfig"]), kind="embedded")
     path = tmp_path / "telemetry.jsonl"
-    with recording(access, access.lab_namespaces(), path):
+    with EdgeLog(access, access.lab_namespaces(), path):
         time.sleep(1.1)
         for _ in range(20):
             assert (lab.get("/count/get"), lab.get("/redis/GET/time")) == (200, 200)
