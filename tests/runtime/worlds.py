@@ -50,14 +50,13 @@ def plain_user_world(body: Body, folder: Path) -> None:
     """The same in a process that has given up root before it makes its world; skips where it could not read us."""
     if any(not p.stat().st_mode & stat.S_IXOTH for p in Path(__file__).resolve().parents):
         pytest.skip("this checkout is in a folder that other users may not enter")
-    shared = Path(tempfile.gettempdir()).resolve()
-    for path in (folder, *folder.parents):
-        if path == shared or len(path.parts) == 1:
-            break
-        path.chmod(0o755)
-    own = folder / "own"
-    own.mkdir()
-    os.chown(own, NOBODY, NOBODY)
+    # Not below *folder*: pytest closes the way to it for others whenever it starts, also a second time beside us.
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}-") as own:
+        os.chown(own, NOBODY, NOBODY)
+        _as_plain_user(body, Path(own))
+
+
+def _as_plain_user(body: Body, own: Path) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
