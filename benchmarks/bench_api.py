@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import ssl
 import statistics
 import subprocess
@@ -328,6 +329,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words.add_argument("--only-churn", action="store_true")
     words.add_argument("--json", type=Path)
     options = words.parse_args(arguments)
+    if options.only_churn and not options.churn:
+        words.error("--only-churn needs --churn SECONDS")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab ends with us, as with Ctrl-C
     with tempfile.TemporaryDirectory() as state, lab(state) as info:
         config = yaml.safe_load(Path(info["kubeconfig"]).read_text())
         found = asyncio.run(measure(info, config["users"][0]["user"]["token"], options))

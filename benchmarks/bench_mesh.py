@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="of each load (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the results here")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab ends with us, as with Ctrl-C
     starts: dict[str, list[float]] = {"without": [], "with sidecars": []}
     pss: list[float] = []
     for _ in range(options.starts):  # interleaved, so that both meet the same machine
@@ -112,6 +114,11 @@ def cost(api: Api, rate: float, seconds: float, *, inject: bool) -> dict[str, fl
     # The first second has the start of everything in it.
     late = sorted(us for line in lines[1:] for us in line["us"])
     requests = sum(len(line["us"]) for line in lines)
+    lost = sum(n for line in lines for outcome, n in line["outcomes"].items() if outcome.startswith("lost"))
+    if lost or not requests:
+        sys.exit(
+            f"{lost} of {requests} requests were lost {'with' if inject else 'without'} sidecars: no price"
+        )
     spent = _cpu_s(api) - before
     for one in (f"{GROUPS['Pod'].format(NAMESPACE)}/client-{name}", path):
         api.delete(one)

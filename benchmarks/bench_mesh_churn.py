@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -49,6 +50,7 @@ class Result:
 def main() -> int:
     """Measure and print; 0 when nothing was lost."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab ends with us, as with Ctrl-C
     with lab("bench-mesh-churn") as api:
         result = churn(api, options.rate, options.seconds)
     print(
@@ -59,7 +61,10 @@ def main() -> int:
         print(f"  {outcome:<60} {n:>8,}")
     if options.json:
         Path(options.json).write_text(json.dumps(asdict(result) | {"lost": result.lost}, indent=2) + "\n")
-    return 0 if not result.lost else 1
+    asked = int(options.rate * options.seconds)
+    if result.requests != asked:
+        print(f"{asked - result.requests} of {asked} requests were not told of")
+    return 0 if not result.lost and result.requests == asked else 1
 
 
 def arguments() -> argparse.Namespace:

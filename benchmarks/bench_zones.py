@@ -37,7 +37,11 @@ STUDENT = {
     7: 2.365,
     8: 2.306,
     9: 2.262,
+    10: 2.228,
     11: 2.201,
+    15: 2.131,
+    20: 2.086,
+    30: 2.042,
 }
 TOLERANCE = 0.1
 Row = dict[str, Any]
@@ -52,8 +56,11 @@ def run(experiment: str, variables: list[str]) -> Path | None:
         argv = [chaos, "--no-version-check", "--log-file", os.devnull, "run", *given]
         argv += ["--journal-path", Path(scratch) / "journal.json", experiment]
         environ = os.environ | {"MESHVERDICT_TELL": str(tell), "MESHVERDICT_QUIET": "1"}
-        subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        return Path(tell.read_text().strip()) if tell.is_file() else None
+        done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+        if not tell.is_file():
+            print("a run that never was:", *done.stderr.splitlines()[-5:], sep="\n  ", file=sys.stderr)
+            return None
+        return Path(tell.read_text().strip())
 
 
 def invalid(folder: Path) -> bool:
@@ -87,7 +94,7 @@ def line(key: tuple[Any, ...], runs: list[Row]) -> tuple[str, bool]:
     half = 0.0
     if len(runs) > 1:
         spread = float((saved - formula).std(ddof=1)) / len(runs) ** 0.5
-        half = STUDENT.get(len(runs) - 1, 2.0) * spread
+        half = STUDENT[max(df for df in STUDENT if df < len(runs))] * spread  # the next lower row: wider
     mean = {k: float(np.mean([r[k]["mean_ms"] for r in runs])) for k in ("with", "without")}
     crossing = {k: float(np.mean([r[k]["crossing"] for r in runs])) for k in ("with", "without")}
     ratio = float(saved.mean() / formula.mean())
@@ -111,9 +118,11 @@ def main() -> int:
     parser.add_argument("--read", action="append", default=[], metavar="FOLDER", type=Path)
     options = parser.parse_args()
     folders = [run.parent for folder in options.read for run in sorted(folder.glob("*/run.json"))]
-    if options.experiment:
-        folders += [f for _ in range(options.runs) if (f := run(options.experiment, options.var))]
-    found, left_out = rows(folders)
+    if not options.experiment and not folders:
+        parser.error("name an experiment to run, or with --read a folder of its runs")
+    made = [run(options.experiment, options.var) for _ in range(options.runs)] if options.experiment else []
+    found, left_out = rows(folders + [folder for folder in made if folder is not None])
+    left_out += made.count(None)
     print(
         f"{'form':12} {'redis':8} {'delay':>5} {'n':>3} {'without':>8} {'with':>7} {'crossing':>8} {'':>7}"
         f" {'saved':>7} {'formula':>8} {'ratio':>6}  difference         of the request"

@@ -55,14 +55,19 @@ def main() -> int:
         for f in sorted(data_folder("experiments").glob("*.json"))
         if not options.experiments or f.stem in options.experiments
     ]
+    unknown = set(options.experiments) - {f.stem for f in files}
+    if unknown:
+        parser.error(f"no such experiment: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab ends with us, as with Ctrl-C
     groups: dict[tuple[str, ...], list[Path]] = {}
     for file in files:
         groups.setdefault(tuple(lab_options(file)), []).append(file)
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="meshverdict-foreign-") as folder:
         for group, members in groups.items():
-            cluster = Cluster(Path(folder), [*group, "--port", str(options.port)])
+            cluster = Cluster(Path(folder))
             try:
+                cluster.up([*group, "--port", str(options.port)])
                 for file in members:
                     stop = signal.SIGKILL if options.kill else signal.SIGINT if options.interrupt else None
                     wrong += not (cluster.run(file) if stop is None else cluster.cut(file, stop))
@@ -90,13 +95,18 @@ def lab_options(file: Path) -> list[str]:
 class Cluster:
     """A lab, and the kubeconfig of somebody who may run experiments in it."""
 
-    def __init__(self, folder: Path, options: list[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.admin = {k: v for k, v in os.environ.items() if not k.startswith(("MESHVERDICT", "KUBECONFIG"))}
         self.admin["XDG_STATE_HOME"] = str(folder / "state")
+
+    def up(self, options: list[str]) -> None:
+        """Start the lab, and give the runner its rights."""
         words = [*options] if "--name" in options else ["--name", NAME, *options]
-        info = json.loads(self._ours(["up", *words, "-o", "json"], self.admin).stdout)
-        self.kubeconfig = info["kubeconfig"]
+        done = self._ours(["up", *words, "-o", "json"], self.admin)
+        if done.returncode != 0:
+            sys.exit(f"no lab: {done.stdout}{done.stderr}")
+        self.kubeconfig = json.loads(done.stdout)["kubeconfig"]
         made = json.loads(self.kubectl("get", "namespaces", "-l", "meshverdict.io/lab=true", "-o", "json"))
         self.namespaces = [n["metadata"]["name"] for n in made["items"]]
         if "load" not in self.namespaces:
@@ -110,11 +120,11 @@ class Cluster:
         config = yaml.safe_load(Path(self.kubeconfig).read_text())
         config["users"][0]["user"] = {"token": token}
         config["contexts"][0]["name"] = config["current-context"] = CONTEXT
-        limited = folder / "limited"
+        limited = self.folder / "limited"
         limited.touch(mode=0o600)
         limited.write_text(yaml.safe_dump(config))
-        self.runner = {**self.admin, "KUBECONFIG": str(limited), "XDG_STATE_HOME": str(folder / "none")}
-        self.runner |= {"MESHVERDICT_REPORTS": str(folder / "reports"), "MESHVERDICT_QUIET": "1"}
+        self.runner = {**self.admin, "KUBECONFIG": str(limited), "XDG_STATE_HOME": str(self.folder / "none")}
+        self.runner |= {"MESHVERDICT_REPORTS": str(self.folder / "reports"), "MESHVERDICT_QUIET": "1"}
 
     def _ours(
         self, words: list[str], environ: dict[str, str], timeout: float = 400
@@ -159,10 +169,10 @@ class Cluster:
         forbidden = [line for line in done.stderr.splitlines() if "orbidden" in line]
         try:
             answer = json.loads(done.stdout)
-            word = f"{answer.get('verdict') or answer.get('word') or answer.get('error')}"
-            reasons = answer.get("reasons") or []
         except ValueError:
-            word, reasons = done.stderr.strip()[-300:], []
+            answer = {"error": done.stderr.strip()[-300:]}
+        judged = answer.get("verdict") or answer.get("word")
+        word, reasons = f"{judged or answer.get('error')}", answer.get("reasons") or []
         left = differences(before, self.picture())
         print(
             f"{file.stem:24} {word}, {time.monotonic() - begun:.0f} s; forbidden: {len(forbidden)}; left: {left or 'nothing'}",
@@ -170,10 +180,10 @@ class Cluster:
         )
         for line in [*reasons, *dict.fromkeys(line[-200:] for line in forbidden)]:
             print(f"{'':24}   {line}", flush=True)
-        return not forbidden and not left and done.returncode in {0, 1, 3}
+        return bool(judged) and not forbidden and not left
 
     def cut(self, file: Path, number: signal.Signals) -> bool:
-        """The experiment until about halfway; whether the cluster is afterwards as before."""
+        """The experiment until about halfway; whether the cluster is afterwards as before, by the run itself or by `clean`."""
         before = self.picture()
         quick = json.loads(file.read_text())["extensions"][0].get("quick") or {}
         given = [word for name, value in quick.items() for word in ("--var", f"{name}={value}")]
@@ -189,12 +199,19 @@ class Cluster:
                 [Path(sys.executable).parent / "chaos", "--no-version-check", "run", *given, str(file)],
                 env=environ, cwd=self.folder, stdout=said, stderr=said,
             )  # fmt: skip
-            time.sleep(half)
-            early = process.poll() is not None
-            process.send_signal(number)
-            process.wait(timeout=240)
+            try:
+                time.sleep(half)
+                early = process.poll() is not None
+                process.send_signal(number)
+                process.wait(timeout=240)
+            finally:
+                process.kill()
+                process.wait()
         after = differences(before, self.picture())
         done = self._ours(["clean", "--context", CONTEXT, "-o", "json"], self.runner)
+        if done.returncode != 0:
+            print(f"{file.stem:24} clean failed: {(done.stdout + done.stderr).strip()[-300:]}", flush=True)
+            return False
         cleaned = json.loads(done.stdout)
         left = differences(before, self.picture())
         print(
@@ -202,7 +219,9 @@ class Cluster:
             f" {len(after)} changes; cleaned {len(cleaned) if isinstance(cleaned, list) else cleaned}; left: {left or 'nothing'}",
             flush=True,
         )
-        return not left and not early
+        # An interrupted run takes all back by itself; a killed one must have left something to take back.
+        expected = bool(after) if number == signal.SIGKILL else not after
+        return not left and not early and expected
 
     def down(self) -> None:
         """End the lab."""

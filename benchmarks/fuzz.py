@@ -326,9 +326,12 @@ def fuzz_text(seconds: float, chance: Chance, findings: Findings) -> str:
                 parser(raw)
             except refusals:
                 continue
-            except Exception:  # noqa: BLE001 - anything else is what is looked for
+            except Exception:
                 findings.caught(raw)
+                if guided:
+                    raise  # libFuzzer must see it too, in whose process this is
 
+    guided = importlib.util.find_spec("atheris") is not None
     seeds = [
         json.dumps({"metadata": {"name": "a"}, "data": {"k": "v"}}).encode(),
         b"a: [1, &x {b: *x}]",
@@ -339,8 +342,8 @@ def fuzz_text(seconds: float, chance: Chance, findings: Findings) -> str:
         b"\x0a\x10\x0a\x02v1\x12\x09Namespace\x12\x0a\x0a\x08\x0a\x01x",
         b"a=b,c!=d",
     ]
-    if importlib.util.find_spec("atheris") is not None:
-        return _guided(seconds, one, seeds, lambda: count)
+    if guided:
+        return _guided(seconds, one, seeds)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         raw = bytearray(chance.random.choice(seeds))
@@ -351,10 +354,8 @@ def fuzz_text(seconds: float, chance: Chance, findings: Findings) -> str:
     return f"{count} parses"
 
 
-def _guided(
-    seconds: float, one: Callable[[bytes], None], seeds: list[bytes], count: Callable[[], int]
-) -> str:
-    """In a process of its own, since libFuzzer ends the one it runs in."""
+def _guided(seconds: float, one: Callable[[bytes], None], seeds: list[bytes]) -> str:
+    """In a process of its own, since libFuzzer ends the one it runs in: at the first finding, with a status."""
     import atheris
 
     with tempfile.TemporaryDirectory() as corpus:
@@ -369,14 +370,17 @@ def _guided(
                 "-max_len=2000",
                 "-print_final_stats=1",
             ]
-            atheris.instrument_all()
-            atheris.Setup(arguments, one)
-            atheris.Fuzz()
+            try:
+                atheris.instrument_all()
+                atheris.Setup(arguments, one)
+                atheris.Fuzz()
+            finally:
+                os._exit(1)  # libFuzzer ends the process itself; whoever comes here did not fuzz
         _, status = os.waitpid(child, 0)
         found = len(list(Path(corpus).iterdir()))
     if status:
         raise SystemExit(f"atheris ended with {status}: see above")
-    return f"atheris, corpus of {found} after {count()} parses before it"
+    return f"atheris, corpus of {found}"
 
 
 # ---- policy

@@ -4,8 +4,13 @@
 a lab. Then come those that measure, two files at a time, of which one mostly waits too.
 """
 
+import http.server
+import json
 import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,3 +27,53 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(HERE).parts[0] in MEASURING:
             item.add_marker(pytest.mark.measures)
+
+
+class Home(NamedTuple):
+    """A home folder whose ~/.kube/config has the context production, and the requests that reached its server."""
+
+    path: Path
+    reached: list[str]
+
+
+def _kubeconfig(server: str) -> str:
+    """A kubeconfig whose current context, production, leads to a server."""
+    context = {"name": "production", "context": {"cluster": "c", "user": "u"}}
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "production", "contexts": [context]}
+    clusters = [{"name": "c", "cluster": {"server": server}}]
+    return json.dumps({**config, "clusters": clusters, "users": [{"name": "u", "user": {"token": "t"}}]})
+
+
+@pytest.fixture
+def kubeconfig_of() -> Callable[[str], str]:
+    """The text of a kubeconfig whose current context, production, leads to a server."""
+    return _kubeconfig
+
+
+@pytest.fixture
+def decoy_home(tmp_path: Path) -> Iterator[Home]:
+    """Somebody's home, with a cluster that nobody may touch; it answers everything, and notes who came."""
+    reached: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            reached.append(f"{self.command} {self.path}")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = handle_any  # noqa: N815 - the library's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    home = tmp_path / "home"
+    (home / ".kube").mkdir(parents=True)
+    (home / ".kube" / "config").write_text(_kubeconfig(f"http://127.0.0.1:{server.server_address[1]}"))
+    yield Home(home, reached)
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import ssl
@@ -11,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Api:
                 raise RuntimeError(f"{path} is not reconciled: {found.get('status')}")
             time.sleep(0.002)
 
-    @contextmanager
+    @contextlib.contextmanager
     def watching(self, path: str) -> Iterator[Callable[[int], None]]:
         """A function that waits until all sidecars serve a generation of an Istio resource, by a watch as `kubectl wait` does."""
         folder, _, name = path.rpartition("/")
@@ -140,7 +140,7 @@ def is_ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-@contextmanager
+@contextlib.contextmanager
 def lab(name: str, port: int = 8281, *options: str) -> Iterator[Api]:
     """A lab with an empty namespace that injects."""
     command = [sys.executable, "-m", "meshverdict"]
@@ -164,11 +164,10 @@ def lab(name: str, port: int = 8281, *options: str) -> Iterator[Api]:
         done = subprocess.run(up, stdout=subprocess.PIPE, check=False, text=True)
         if done.returncode != 0:
             sys.exit(f"no lab: {done.stdout}")
-        api = Api(json.loads(done.stdout))
         try:
-            yield api
+            with contextlib.closing(Api(json.loads(done.stdout))) as api:
+                yield api
         finally:
-            api.close()
             subprocess.run([*command, "down", "--name", name], stdout=subprocess.DEVNULL, check=True)
 
 

@@ -1,11 +1,14 @@
 """A real embedded lab for tests, and runs of the real `chaos` command against it."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from meshverdict.chaos.cluster import KubeAccess
 
@@ -114,3 +117,16 @@ class Lab:
         found = access.json(access.core.list_pod_for_all_namespaces)["items"]
         labels = ("meshverdict.io/component", "meshverdict.io/load")
         return [p["metadata"]["name"] for p in found if set(labels) & set(p["metadata"].get("labels") or {})]
+
+
+@contextlib.contextmanager
+def running_lab(state, *options):
+    """A lab of these options in a state folder, for as long as the block lasts; skips where none can run."""
+    code, info = meshverdict(state, "up", *options)
+    if code != 0 and "cannot run the embedded lab" in str(info):
+        pytest.skip(str(info))
+    assert code == 0, info
+    try:
+        yield Lab(state, info)
+    finally:
+        assert meshverdict(state, "down")[0] == 0

@@ -70,10 +70,12 @@ def test_release_ends_a_stall_and_sees_that_nobody_stands_still(pod, tmp_path):
     """A stall of 20 s, and the release half a second later: it answers 0, and the workers count again."""
     # Not in one word, or this very program would be taken for one that stalls.
     stall = f"name=meshverdict-; sh -c {quoted(faults._SIGNALS)} ${{name}}stall 1 20 1 20000 30 &"
-    script = f"{stall} sleep 0.5\n{faults._RELEASE}"
+    standing = "grep -q '^State:.T' /proc/[0-9]*/status || exit 9"
+    script = f"{stall} sleep 0.5\n{standing}\n{faults._RELEASE}"
     process = pod(script)
     assert process.stdout.readline().strip() == "0"
     before = counted(tmp_path)
+    assert len(before) == 2
     time.sleep(0.3)
     assert all(b > a for a, b in zip(before, counted(tmp_path), strict=True))
 
@@ -84,6 +86,7 @@ def test_workers_go_on_when_the_program_that_stalls_them_is_killed(pod, tmp_path
     process = pod(script)
     assert process.stdout.readline().strip() == "0"
     before = counted(tmp_path)
+    assert len(before) == 2
     time.sleep(0.5)
     assert counted(tmp_path) == before, "they stand still"
     time.sleep(2)

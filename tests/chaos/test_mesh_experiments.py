@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from lab import ROOT, Lab, chaos, finished, meshverdict, start
+from lab import ROOT, chaos, finished, running_lab, start
 
 from meshverdict.chaos.rollout import has_sidecar
 from meshverdict.report.check import check
@@ -24,13 +24,8 @@ EXPERIMENTS = ROOT / "experiments"
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A lab without sidecars."""
-    state = tmp_path_factory.mktemp("plain")
-    code, info = meshverdict(state, "up", "--port", "18392")
-    if code != 0 and "cannot run the embedded lab" in str(info):
-        pytest.skip(str(info))
-    assert code == 0, info
-    yield Lab(state, info)
-    assert meshverdict(state, "down")[0] == 0
+    with running_lab(tmp_path_factory.mktemp("plain"), "--port", "18392") as lab:
+        yield lab
 
 
 def sidecars(lab):
@@ -51,13 +46,16 @@ def test_ctrl_c_in_the_middle_takes_the_sidecars_away_again(plain, tmp_path):
     process = start(
         plain.state, tmp_path, EXPERIMENTS / "sidecar-tax.json", baseline_s=6, treated_s=60, restored_s=1
     )
-    deadline = time.monotonic() + 60
-    while len(sidecars(plain)[1]) < 4:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    run = finished(process, tmp_path, tmp_path / "reports")
+    try:
+        deadline = time.monotonic() + 60
+        while len(sidecars(plain)[1]) < 4:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        run = finished(process, tmp_path, tmp_path / "reports")
+    finally:
+        process.kill()
     journal = json.loads((run.folder / "journal.json").read_text())
     assert journal["status"] == "interrupted", run.text
     assert {a["status"] for a in journal["rollbacks"]} == {"succeeded"}, run.text

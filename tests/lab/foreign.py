@@ -80,9 +80,10 @@ class Foreign:
         return json.loads(done.stdout)
 
     def objects(self) -> str:
-        """Names of everything that an experiment could change."""
+        """Names of everything that an experiment could change, and the labels that it could put on."""
         kinds = "ns,networkpolicy,deploy,configmap,job,pod,service,clusterrole,ingressclass"
-        return self.kubectl("get", kinds, "-A", "-o", "name")
+        labels = "custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name,LABELS:.metadata.labels"
+        return self.kubectl("get", kinds, "-A", "-o", "name") + self.kubectl("get", kinds, "-A", "-o", labels)
 
     def close(self) -> None:
         """End the cluster."""

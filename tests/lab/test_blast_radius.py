@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-import yaml
 
 from .foreign import Foreign
 
@@ -29,44 +26,9 @@ def cluster(module_command, tmp_path_factory):
 
 
 @pytest.fixture
-def decoy(tmp_path):
+def decoy(decoy_home):
     """A home whose ~/.kube/config leads to a server; answers the environment and the requests that came."""
-    reached = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def handle_any(self):
-            reached.append(f"{self.command} {self.path}")
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = handle_any  # noqa: N815 - the library's names
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    path = tmp_path / ".kube" / "config"
-    path.parent.mkdir()
-    path.write_text(yaml.safe_dump(kubeconfig(f"http://127.0.0.1:{server.server_address[1]}")))
-    yield {"HOME": str(tmp_path)}, reached
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def kubeconfig(server):
-    """A kubeconfig with the context production."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "production",
-        "contexts": [{"name": "production", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-    }
+    return {"HOME": str(decoy_home.path)}, decoy_home.reached
 
 
 def run(cluster, *words, **environ):
@@ -162,12 +124,12 @@ def test_a_kubeconfig_that_is_not_there_is_an_empty_one(cluster, decoy):
 @pytest.mark.parametrize(
     "words", [("up",), ("down",), ("doctor",), ("clean",), ("run", str(EXPERIMENT))], ids=lambda w: w[0]
 )
-def test_a_kubeconfig_that_leads_nowhere_is_said_to(cluster, tmp_path, words):
+def test_a_kubeconfig_that_leads_nowhere_is_said_to(cluster, kubeconfig_of, tmp_path, words):
     """The server that does not answer is named; no other is tried."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     path = tmp_path / "config"
-    path.write_text(yaml.safe_dump(kubeconfig(f"https://127.0.0.1:{port}")))
+    path.write_text(kubeconfig_of(f"https://127.0.0.1:{port}"))
     environ = {"KUBECONFIG": str(path), "MESHVERDICT_REPORTS": str(tmp_path / "reports")}
     code, said = run(cluster, "meshverdict", *words, "--context", "production", **environ)
     assert code in {2, 3}
@@ -177,6 +139,9 @@ def test_a_kubeconfig_that_leads_nowhere_is_said_to(cluster, tmp_path, words):
 
 def test_a_refused_run_leaves_no_folder(cluster, tmp_path):
     """A run that was refused wrote nothing that could be taken for a result."""
-    run(cluster, "meshverdict", "run", str(EXPERIMENT), "--context", "nope", "--reports", str(tmp_path / "r"))
+    words = ("run", str(EXPERIMENT), "--context", "nope", "--reports", str(tmp_path / "r"))
+    code, said = run(cluster, "meshverdict", *words)
+    assert code == 2
+    assert "nope: no such context" in said
     left = [str(p) for p in (tmp_path / "r").rglob("*")] if (tmp_path / "r").exists() else []
     assert left == []

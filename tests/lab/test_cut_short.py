@@ -60,21 +60,34 @@ def access(cluster):
     return KubeAccess.open(cluster.kubeconfig, kind="real")
 
 
-def start(cluster, folder, experiment, **variables):
-    """Begin `chaos run` on the foreign cluster."""
-    given = [word for name, value in variables.items() for word in ("--var", f"{name}={value}")]
+@pytest.fixture
+def start(cluster, tmp_path):
+    """Begins `chaos run` on the foreign cluster; what still runs at the end of the test is ended."""
+    started = []
     environ = cluster.env | {
         "MESHVERDICT_CONTEXT": "far-away",
-        "MESHVERDICT_REPORTS": str(folder / "reports"),
+        "MESHVERDICT_REPORTS": str(tmp_path / "reports"),
     }
-    return subprocess.Popen(
-        [Path(sys.executable).parent / "chaos", "--no-version-check", "run", *given, str(experiment)],
-        cwd=folder,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+
+    def begin(experiment, **variables):
+        given = [word for name, value in variables.items() for word in ("--var", f"{name}={value}")]
+        chaos = Path(sys.executable).parent / "chaos"
+        process = subprocess.Popen(
+            [chaos, "--no-version-check", "run", *given, str(experiment)],
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def until_treated(cluster, process):
@@ -87,10 +100,10 @@ def until_treated(cluster, process):
 
 
 @pytest.mark.measures
-def test_a_killed_run_is_put_right_by_the_next_one_whatever_that_is(cluster, tmp_path):
+def test_a_killed_run_is_put_right_by_the_next_one_whatever_that_is(cluster, start, tmp_path):
     """SIGKILL under the treatment leaves policy, probers, load and ledger; another experiment's run removes all."""
     before = cluster.objects()
-    process = start(cluster, tmp_path, ROOT / "experiments" / "isolate-redis.json", **SHORT)
+    process = start(ROOT / "experiments" / "isolate-redis.json", **SHORT)
     until_treated(cluster, process)
     process.kill()
     process.communicate()
@@ -99,7 +112,7 @@ def test_a_killed_run_is_put_right_by_the_next_one_whatever_that_is(cluster, tmp
         assert name in left
     other = tmp_path / "other.json"
     other.write_text(json.dumps(OTHER))
-    said = start(cluster, tmp_path, other).communicate(timeout=60)[0]
+    said = start(other).communicate(timeout=60)[0]
     assert (
         "put back NetworkPolicy d-redis/isolate-namespace as it was before 'Only the app may reach Redis'"
         in said
@@ -109,10 +122,10 @@ def test_a_killed_run_is_put_right_by_the_next_one_whatever_that_is(cluster, tmp
 
 
 @pytest.mark.measures
-def test_an_interrupted_run_plays_its_rollbacks(cluster, tmp_path):
+def test_an_interrupted_run_plays_its_rollbacks(cluster, start):
     """Ctrl-C: nothing is left, and `clean` has nothing to do."""
     before = cluster.objects()
-    process = start(cluster, tmp_path, ROOT / "experiments" / "isolate-redis.json", **SHORT)
+    process = start(ROOT / "experiments" / "isolate-redis.json", **SHORT)
     until_treated(cluster, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

@@ -151,7 +151,7 @@ def test_busybox_words(kubectl, address, command, code, out, err):
 
 def test_nc_listens_and_carries_both_ways(kubectl):
     """Two of them talk, as the textbook shows it."""
-    script = "(echo pong | nc -l -p 4000 > /tmp/heard) & sleep 0.3; echo ping | nc -w 2 127.0.0.1 4000; wait; cat /tmp/heard"
+    script = "(echo pong | nc -l -p 4000 > /tmp/heard) & until echo ping | nc -w 2 127.0.0.1 4000 2>/dev/null; do sleep 0.1; done; wait; cat /tmp/heard"
     assert kubectl("exec", "-n", "x", "b", "-c", "box", "--", "sh", "-c", script) == (0, "pong\nping\n", "")
 
 

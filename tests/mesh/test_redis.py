@@ -42,37 +42,33 @@ def lab():
 @pytest.fixture
 def redis(lab):
     """A Redis in each of the two pods behind the Service; each says who it is."""
-    running = []
-    for name, slot in zip(("near", "far"), lab.slots[1:], strict=True):
-        words = [
-            "redis-server",
-            "--port",
-            str(PORT),
-            "--bind",
-            "0.0.0.0",
-            "--protected-mode",
-            "no",
-            "--save",
-            "",
-        ]
-        running.append(
-            subprocess.Popen(
-                ["nsenter", f"--net=/proc/{os.getpid()}/fd/{slot.fd}", *words], stdout=subprocess.DEVNULL
-            )
-        )
-        deadline = time.monotonic() + 5
-        while True:
-            try:
-                with slot.connect("127.0.0.1", PORT) as own:
-                    assert say(own, f"SET who {name}") == "+OK"
-                    break
-            except ConnectionRefusedError:
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for name, slot in zip(("near", "far"), lab.slots[1:], strict=True):
+            running.append(_started(slot))
+            deadline = time.monotonic() + 5
+            while not _named(slot, name):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-    yield running
-    for process in running:
-        process.kill()
-        process.wait()
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def _started(slot):
+    words = ["redis-server", "--port", str(PORT), "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""]
+    inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{slot.fd}"]
+    return subprocess.Popen([*inside, *words], stdout=subprocess.DEVNULL)
+
+
+def _named(slot, name):
+    try:
+        with slot.connect("127.0.0.1", PORT) as own:
+            return say(own, f"SET who {name}") == "+OK"
+    except ConnectionRefusedError:
+        return False
 
 
 def say(sock: socket.socket, line: str) -> str:

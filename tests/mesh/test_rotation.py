@@ -50,6 +50,7 @@ def test_envoy_takes_up_a_new_certificate_without_losing_a_request():
         world.resources.append(STRICT)
         lab.start(world.mesh())
         address, before = world.address("n/b"), [_serials(slot) for slot in lab.slots]
+        assert all(before)
         statuses = [lab.slots[0].request(address, 80, host="b").status]
         for slot, pod in zip(lab.slots, pods, strict=True):
             (request,) = certificates([pod])
@@ -61,6 +62,7 @@ def test_envoy_takes_up_a_new_certificate_without_losing_a_request():
             assert time.monotonic() < deadline
         statuses += [lab.slots[0].request(address, 80, host="b").status for _ in range(20)]
         assert set(statuses) == {200}
+        assert all(_serials(slot) for slot in lab.slots)
     finally:
         lab.close()
 

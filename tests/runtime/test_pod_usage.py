@@ -11,7 +11,8 @@ from meshverdict.runtime.pod_usage import ProcessUse, RunningContainer, read_pro
 
 # A child computes and ends, then its parent computes: both belong to the container.
 BURN = """
-import os, time
+import os, sys, time
+print("up", flush=True); sys.stdin.readline()
 def burn():
     end = time.thread_time() + 0.15
     while time.thread_time() < end: pass
@@ -28,15 +29,19 @@ def cpu_of(found):
 
 def test_time_of_a_process_and_of_its_ended_children_is_counted():
     """0.15 s in a child that has ended and 0.15 s of its own."""
-    process = subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        assert process.stdout.readline() == b"done\n"
         first = RunningContainer("c", "app-1", "u", "app", process.pid)
+        assert process.stdout.readline() == b"up\n"
+        started = summary("node-a", [first], read_processes(), time.time())
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"done\n"
         found = summary("node-a", [first], read_processes(), time.time())
     finally:
         process.kill()
         process.communicate()
-    assert cpu_of(found) == pytest.approx(0.32, abs=0.1)
+    assert cpu_of(found) - cpu_of(started) == pytest.approx(0.30, abs=0.05)
     assert found["pods"][0]["containers"][0]["memory"]["rssBytes"] > 1e6
 
 

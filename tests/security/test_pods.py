@@ -179,7 +179,8 @@ def test_links_of_a_pod_lead_to_its_own_files_only(lab):
         done = lab.kubectl("wait", "-n", "foe", f"pod/{pod}", f"--for=jsonpath={path}", "--timeout=5s")
         assert done.returncode == 0, lab.kubectl("get", "-n", "foe", "pod", pod, "-o", "yaml").stdout
         assert "root:" not in lab.kubectl("get", "-n", "foe", "pod", pod, "-o", "json").stdout
-    assert "sub" in lab.kubectl("get", "-n", "foe", "pod", "linker", "-o", "json").stdout
+    why = "jsonpath={.status.containerStatuses[0].state.waiting.message}"
+    assert "sub" in lab.kubectl("get", "-n", "foe", "pod", "linker", "-o", why).stdout
 
 
 def answer(lab, path: str) -> tuple[int, bytes]:
