@@ -158,7 +158,7 @@ class Store:
 
     def _record(self, resource: str, obj: Manifest, event: EventType, old: Manifest) -> Manifest:
         self._held -= _size(old)
-        return self._publish(Event(event, resource, self._stamp(obj), old, self.revision))
+        return self._publish(Event(event, resource, self._stamp(obj), old, self.revision, _size(old)))
 
     def _stamp(self, obj: Manifest) -> Manifest:
         self.revision += 1
@@ -182,5 +182,5 @@ def _key(obj: Manifest) -> tuple[str, str]:
 
 
 def _size(obj: Manifest) -> int:
-    """Bytes of an object: near enough to what it takes in memory, and quick to tell."""
+    """Bytes of an object, written down: quick to tell, and about a third of what it takes in memory."""
     return len(marshal.dumps(obj))

@@ -18,6 +18,8 @@ SET: Final = "pairs"
 LIST: Final = f"list set ip {TABLE} {SET}"
 # What is counted at once; with more pairs than that the oldest stay, and new ones are not counted.
 _LARGEST: Final = 65_535
+# A pair that was silent for so long is counted anew, so that pods that come and go do not fill the set.
+_FORGOTTEN_AFTER: Final = "5m"
 
 
 def render_traffic(blocks: Iterable[str]) -> str:
@@ -31,10 +33,11 @@ def render_traffic(blocks: Iterable[str]) -> str:
         f"add table ip {TABLE}\n"
         f"delete table ip {TABLE}\n"
         f"table ip {TABLE} {{\n"
-        f"  set {SET} {{ type ipv4_addr . ipv4_addr; size {_LARGEST}; flags dynamic; counter; }}\n"
+        f"  set {SET} {{ type ipv4_addr . ipv4_addr; size {_LARGEST}; flags dynamic,timeout; "
+        f"timeout {_FORGOTTEN_AFTER}; counter; }}\n"
         "  chain count {\n"
         "    type filter hook forward priority filter + 10; policy accept;\n"
-        f"    ip saddr {{ {own} }} add @{SET} {{ ip saddr . ip daddr }}\n"
+        f"    ip saddr {{ {own} }} update @{SET} {{ ip saddr . ip daddr }}\n"
         "  }\n"
         "}\n"
     )

@@ -42,9 +42,24 @@ def configuration(environ: Mapping[str, str]) -> Limits:
     for file in files:
         try:
             found.append(yaml.safe_load(file.read_text()))
-        except (OSError, yaml.YAMLError) as error:
+            Limits(found[-1:])
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UsageError(f"{file}: cannot be read ({error})") from error
+        except UsageError as error:
+            raise UsageError(f"{file}: {error}") from error
     return Limits(found)
+
+
+def port_of(environ: Mapping[str, str]) -> int:
+    """The port to serve on.
+
+    Raises:
+        UsageError: GRPC_PORT is none.
+    """
+    text = environ.get("GRPC_PORT", "8081")
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise UsageError(f"GRPC_PORT={text}: a port from 1 to 65535")
+    return int(text)
 
 
 def serve(limits: Limits, port: int) -> None:
@@ -77,7 +92,7 @@ def serve(limits: Limits, port: int) -> None:
 def main() -> int:
     """The program; 0 when it was ended, 3 when it could not begin."""
     try:
-        serve(configuration(os.environ), int(os.environ.get("GRPC_PORT", "8081")))
+        serve(configuration(os.environ), port_of(os.environ))
     except ImportError:
         print("needs grpcio: pip install 'meshverdict[lab]'", file=sys.stderr)
         return EXIT_INVALID

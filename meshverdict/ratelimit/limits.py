@@ -65,13 +65,17 @@ class Limits:
 
     domains: Iterable[Mapping[str, Any]]
     _roots: dict[str, _Node] = field(init=False, default_factory=dict)
-    _counts: dict[tuple[str, tuple[Entry, ...]], tuple[int, int]] = field(init=False, default_factory=dict)
+    # By length of the window: its number, and what was counted in it. Older windows are forgotten.
+    _windows: dict[int, tuple[int, dict[tuple[str, tuple[Entry, ...]], int]]] = field(
+        init=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         for config in self.domains:
             name = config.get("domain") if isinstance(config, Mapping) else None
             if not isinstance(name, str) or not name:
                 raise UsageError("rate limits: a configuration needs a `domain`")
+            _refuse_unknown(config, ("domain", "descriptors"), name)
             self._roots[name] = _Node(None, _children(config.get("descriptors") or (), name))
 
     def find(self, domain: str, entries: Sequence[Entry]) -> Limit | None:
@@ -96,10 +100,12 @@ class Limits:
         if limit is None:
             return Status(None)
         window = int(now) // limit.seconds
+        known, counts = self._windows.get(limit.seconds, (window, {}))
+        if known != window:
+            counts = {}
+        self._windows[limit.seconds] = (window, counts)
         key = (domain, tuple(entries))
-        known, count = self._counts.get(key, (window, 0))
-        count = (count if known == window else 0) + hits
-        self._counts[key] = (window, count)
+        count = counts[key] = counts.get(key, 0) + hits
         return Status(
             limit,
             over=count > limit.requests,
@@ -114,13 +120,34 @@ def _children(descriptors: Any, where: str) -> dict[Entry, _Node]:
         path = f"{where}.descriptors[{number}]"
         if not isinstance(item, Mapping) or not isinstance(item.get("key"), str):
             raise UsageError(f"rate limits: {path} needs a `key`")
+        _refuse_unknown(item, ("key", "value", "rate_limit", "descriptors"), path)
         limit = _limit(item["rate_limit"], path) if item.get("rate_limit") else None
         children = _children(item.get("descriptors") or [], path)
-        found[item["key"], str(item.get("value") or "")] = _Node(limit, children)
+        found[item["key"], _value(item.get("value"), path)] = _Node(limit, children)
     return found
 
 
+def _value(value: Any, where: str) -> str:
+    """As the service of envoyproxy reads it: YAML's numbers and truths are text; nothing is any value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None or isinstance(value, str | int):
+        return "" if value is None else str(value)
+    raise UsageError(f"rate limits: {where}.value {value!r}: write text, in quotes")
+
+
+def _refuse_unknown(config: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """What is not carried out must not be taken for granted."""
+    for key in config:
+        if key not in known:
+            raise UsageError(
+                f"rate limits: {where}.{key}: not supported here; take it out ({', '.join(known)} are)"
+            )
+
+
 def _limit(value: Any, where: str) -> Limit:
+    if isinstance(value, Mapping):
+        _refuse_unknown(value, ("unit", "requests_per_unit"), f"{where}.rate_limit")
     unit = str(value.get("unit", "")).lower() if isinstance(value, Mapping) else ""
     count = value.get("requests_per_unit") if isinstance(value, Mapping) else None
     if unit not in SECONDS:

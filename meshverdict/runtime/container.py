@@ -256,29 +256,28 @@ class ContainerWorker:
         reader, writer = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            program = self._planner.exec_program(command)
-            child = await self._services.spawner.exec(process, program, (null, writer, writer))
-        except SpawnError as error:
-            os.close(reader)
-            return 127, str(error)
+            try:
+                program = self._planner.exec_program(command)
+                child = await self._services.spawner.exec(process, program, (null, writer, writer))
+            except SpawnError as error:
+                return 127, str(error)
+            finally:
+                os.close(writer)
+                os.close(null)
+            try:
+                async with asyncio.timeout(timeout):
+                    status = await child.wait()
+            except TimeoutError:
+                await child.send_signal(signal.SIGKILL)
+                return 1, f"command {command!r} timed out after {timeout:g}s"
+            os.set_blocking(reader, False)
+            try:
+                output = os.read(reader, _MAX_PROBE_OUTPUT)
+            except BlockingIOError:
+                output = b""
+            return status, output.decode(errors="replace")
         finally:
-            os.close(writer)
-            os.close(null)
-        try:
-            async with asyncio.timeout(timeout):
-                status = await child.wait()
-        except TimeoutError:
-            await child.send_signal(signal.SIGKILL)
-            os.close(reader)
-            return 1, f"command {command!r} timed out after {timeout:g}s"
-        os.set_blocking(reader, False)
-        try:
-            output = os.read(reader, _MAX_PROBE_OUTPUT)
-        except BlockingIOError:
-            output = b""
-        finally:
-            os.close(reader)
-        return status, output.decode(errors="replace")
+            os.close(reader)  # also when the container is stopped in the middle of a probe
 
     def exec_program(self, command: Sequence[str]) -> Program:
         """What an exec in this container runs: with its environment, folder and user."""

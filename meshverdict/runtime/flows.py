@@ -29,29 +29,56 @@ WINDOW_S: Final = 1.0
 _READ: Final = 1 << 17
 _MAX_READS: Final = 16
 _MAX_KEYS: Final = 10_000
+# Packets of a pod that has gone are told of a little later; nobody asks for those of an hour ago.
+_GONE: Final = 1000
 _NODE_NETWORKS: Final = [ipaddress.ip_network(n) for n in NODE_RANGES]
 _TCP_FLAGS: Final = {1: "FIN", 2: "SYN", 4: "RST", 8: "PSH", 16: "ACK", 32: "URG"}
 
 PoliciesOf = Callable[[str, str], tuple[str, ...]]  # (node, decider) -> keys of policies
 
 
+@dataclass(frozen=True, slots=True)
+class _Pod:
+    """What is kept of a pod, so that those that have gone take little memory."""
+
+    namespace: str
+    name: str
+    node: str | None
+    labels: tuple[str, ...]
+
+
 class PodNames:
-    """Which pod has, or had last, an address."""
+    """Which pod has, or had last, an address; of those that have gone, the last `_GONE`."""
 
     def __init__(self, store: Store) -> None:
-        self._pods: dict[str, Manifest] = {}
+        self._pods: dict[str, _Pod] = {}
+        self._gone: dict[str, None] = {}  # addresses, in the order in which their last pods went
         for pod in store.list("pods"):
             self._take(pod)
         self.stop: Callable[[], None] = store.subscribe(self._changed)
 
     def _changed(self, event: Event) -> None:
-        if event.resource == "pods" and event.type != "DELETED":
-            self._take(event.obj)
+        if event.resource != "pods":
+            return
+        address = self._take(event.obj)
+        if address and event.type == "DELETED":
+            self._gone[address] = None
+            if len(self._gone) > _GONE:
+                first = next(iter(self._gone))
+                del self._gone[first], self._pods[first]
 
-    def _take(self, pod: Manifest) -> None:
-        address = (pod.get("status") or {}).get("podIP")
-        if address and not pod["spec"].get("hostNetwork"):
-            self._pods[address] = pod
+    def _take(self, pod: Manifest) -> str:
+        """Remember a pod by its address; returns it, empty when the pod has none of its own."""
+        address = str((pod.get("status") or {}).get("podIP") or "")
+        if not address or pod["spec"].get("hostNetwork"):
+            return ""
+        meta = pod["metadata"]
+        labels = [f"k8s:{key}={value}" for key, value in sorted((meta.get("labels") or {}).items())]
+        labels.append(f"k8s:io.kubernetes.pod.namespace={meta['namespace']}")
+        node = pod["spec"].get("nodeName")
+        self._pods[address] = _Pod(meta["namespace"], meta["name"], node, tuple(labels))
+        self._gone.pop(address, None)
+        return address
 
     def endpoint(self, address: str) -> dict[str, Any]:
         """Hubble's ``source`` or ``destination`` of an address."""
@@ -59,20 +86,17 @@ class PodNames:
         if pod is None:
             known = any(ipaddress.ip_address(address) in network for network in _NODE_NETWORKS)
             return {"labels": ["reserved:host" if known else "reserved:world"]}
-        meta = pod["metadata"]
-        labels = [f"k8s:{key}={value}" for key, value in sorted((meta.get("labels") or {}).items())]
-        labels.append(f"k8s:io.kubernetes.pod.namespace={meta['namespace']}")
-        return {"namespace": meta["namespace"], "labels": labels, "pod_name": meta["name"]}
+        return {"namespace": pod.namespace, "labels": list(pod.labels), "pod_name": pod.name}
 
     def name(self, address: str) -> str:
         """``namespace/pod``, or the address itself where no pod has it."""
         pod = self._pods.get(address)
-        return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" if pod else address
+        return f"{pod.namespace}/{pod.name}" if pod else address
 
     def node(self, address: str) -> str | None:
         """The pod's node, or None."""
         pod = self._pods.get(address)
-        return pod["spec"].get("nodeName") if pod else None
+        return pod.node if pod else None
 
 
 @dataclass(slots=True)

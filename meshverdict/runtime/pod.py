@@ -56,6 +56,7 @@ class PodWorker:
         self.address = ""
         self._holds_address = False
         self.network = -1
+        self._sandboxed = False
         self.folder = services.scratch / "pods" / self.uid
         self.etc = self.folder / "etc"
         self.log_folder = services.logs / f"{self.namespace}_{self.name}_{self.uid}"
@@ -139,6 +140,7 @@ class PodWorker:
             try:
                 await self.services.enforced(self.node.name, self.address)
                 request = sandbox_request(self.uid, self.hostname, self.node, self.address)
+                self._sandboxed = True  # before it is asked for: it is made also when nobody waits any more
                 self.network = await self.services.spawner.network(request)
             except SpawnError as error:
                 self._release_address()
@@ -235,6 +237,8 @@ class PodWorker:
         if self.network >= 0:
             os.close(self.network)
             self.network = -1
+        if self._sandboxed:
+            self._sandboxed = False
             with contextlib.suppress(SpawnError):
                 await self.services.spawner.call({"op": "remove", "pod": self.uid})
             self._publish()

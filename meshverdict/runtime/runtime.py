@@ -26,6 +26,7 @@ from meshverdict.runtime.kubelet import Kubelet
 from meshverdict.runtime.mesh_authority import Authority
 from meshverdict.runtime.mesh_controller import MeshController
 from meshverdict.runtime.nflog import open_log
+from meshverdict.runtime.nftables import NftError
 from meshverdict.runtime.node_services import Builtin, KubeletObjects, NodeServices
 from meshverdict.runtime.pod_backend import KubeletBackend
 from meshverdict.runtime.rootfs import host_view
@@ -215,7 +216,12 @@ def _traffic(
     objects: KubeletObjects, lab_nodes: Sequence[Node], networks: dict[str, int], prefix: str
 ) -> dict[str, Any]:
     """The traffic log; nothing is counted in a lab of one zone, whose traffic crosses nothing."""
-    counters = TrafficCounters(lab_nodes, networks, prefix) if len(lab_nodes) > 1 else None
+    try:
+        counters = TrafficCounters(lab_nodes, networks, prefix) if len(lab_nodes) > 1 else None
+    except NftError as error:
+        raise LabError(
+            f"this kernel does not count the traffic between zones ({error}); start the lab with --zones 1"
+        ) from error
     zones = {node.name: node.zone for node in lab_nodes}
 
     async def traffic(_pod: Manifest, _network: int, log: LogFile) -> Builtin:

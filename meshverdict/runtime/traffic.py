@@ -52,7 +52,7 @@ class TrafficCounters:
 
 
 class TrafficLog:
-    """Writes down, once a second, what was counted since the line before; make it with :meth:`start`."""
+    """Writes down, once a second, what was counted since the line before; begins when it is made, in a running loop."""
 
     def __init__(
         self, counters: TrafficCounters, store: Store, zones: Mapping[str, str], log: LogFile
@@ -79,10 +79,15 @@ class TrafficLog:
 
 
 def differences(before: Counts, now: Counts) -> Counts:
-    """What was counted between two readings; pairs that were silent are left out."""
+    """What was counted between two readings; pairs that were silent are left out.
+
+    A count that went down began anew: the kernel forgets a pair that is silent for long.
+    """
     found = {}
     for pair, (packets, size) in now.items():
         old_packets, old_size = before.get(pair, (0, 0))
+        if packets < old_packets:
+            old_packets, old_size = 0, 0
         if packets > old_packets:
             found[pair] = (packets - old_packets, size - old_size)
     return found

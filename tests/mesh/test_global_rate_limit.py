@@ -135,3 +135,37 @@ def test_without_configuration_it_says_so(tmp_path):
     assert done.returncode == 2
     assert "no configuration" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "matches"), [(0, "0"), (False, "false"), (True, "true"), ("", "anything"), (None, "anything")]
+)
+def test_values_are_read_as_the_real_service_reads_them(value, matches):
+    """YAML's numbers and truths are text; without a value every value is meant."""
+    limit = {"unit": "hour", "requests_per_unit": 1}
+    limits = Limits([{"domain": "d", "descriptors": [{"key": "k", "value": value, "rate_limit": limit}]}])
+    assert limits.find("d", [("k", matches)]) == Limit(1, "hour")
+    assert (limits.find("d", [("k", "other")]) is None) == (matches != "anything")
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"shadow_mode": True}, r"d.descriptors\[0\].shadow_mode"),
+        ({"rate_limit": {"unlimited": True}}, r"d.descriptors\[0\].rate_limit.unlimited"),
+        ({"value": [1]}, r"d.descriptors\[0\].value"),
+    ],
+)
+def test_what_would_not_be_carried_out_is_refused(extra, said):
+    """By its path."""
+    with pytest.raises(UsageError, match=said):
+        Limits([{"domain": "d", "descriptors": [{"key": "k", **extra}]}])
+
+
+def test_windows_that_are_over_are_forgotten():
+    """A limit on a key alone: a value that came once does not stay for ever."""
+    limits = Limits([CONFIG])
+    for hour in range(3):
+        for number in range(100):
+            limits.take("shop", [("PATH", f"/{hour}/{number}")], 1, hour * 3600.0)
+    assert sum(len(counts) for _, counts in limits._windows.values()) == 100

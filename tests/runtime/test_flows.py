@@ -136,3 +136,19 @@ async def test_the_first_is_written_at_once_and_a_thousand_become_one_line(
     await running.close()
     kernel.close()
     log.close()
+
+
+def test_of_pods_that_have_gone_only_the_last_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pods come and go for hours; an address that somebody has again is not forgotten with its first holder."""
+    monkeypatch.setattr(flows, "_GONE", 2)
+    store = Store()
+    names = PodNames(store)
+    for number in range(4):
+        address = CLIENT if number in {0, 3} else f"10.244.1.{100 + number}"
+        store.create("pods", {**pod(f"p{number}", {"image": "x"}), "status": {"podIP": address}})
+        if number < 3:
+            store.remove("pods", "test", f"p{number}")
+    assert names.name(CLIENT) == "test/p3"
+    assert [names.name(f"10.244.1.{n}") for n in (101, 102)] == ["test/p1", "test/p2"]
+    store.remove("pods", "test", "p3")
+    assert [names.name(f"10.244.1.{n}") for n in (101, 102)] == ["10.244.1.101", "test/p2"]

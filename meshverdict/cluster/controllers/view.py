@@ -6,9 +6,8 @@ as it has pods, not as the cluster has.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from meshverdict.cluster.store import Event, Manifest, Store
 
@@ -17,7 +16,7 @@ from .meta import controller_of
 
 _Key = tuple[str, str, str]  # resource, namespace, name
 _Bucket = dict[_Key, Manifest]
-_Buckets = list[_Bucket]
+_Places = list[tuple[dict[Any, _Bucket], Any]]  # an index, and a key in it
 _K = TypeVar("_K")
 
 
@@ -27,12 +26,11 @@ class IndexedView:
     def __init__(self, store: Store, resources: Iterable[str] = ()) -> None:
         self._store = store
         self._by_uid: dict[str, tuple[str, Manifest]] = {}
-        self._by_namespace: dict[tuple[str, str], _Bucket] = defaultdict(dict)
-        self._controlled: dict[tuple[str, str], _Bucket] = defaultdict(dict)
-        self._orphans: dict[tuple[str, str], _Bucket] = defaultdict(dict)
-        self._dependents: dict[str, _Bucket] = defaultdict(dict)
-        self._by_node: dict[str, _Bucket] = defaultdict(dict)
-        self._resources: dict[str, set[str]] = defaultdict(set)
+        self._by_namespace: dict[tuple[str, str], _Bucket] = {}
+        self._controlled: dict[tuple[str, str], _Bucket] = {}
+        self._orphans: dict[tuple[str, str], _Bucket] = {}
+        self._dependents: dict[str, _Bucket] = {}
+        self._by_node: dict[str, _Bucket] = {}
         for resource in resources:
             for obj in store.list(resource):
                 self.see(Event("ADDED", resource, obj, None, store.revision))
@@ -77,37 +75,39 @@ class IndexedView:
 
     def contents(self, namespace: str) -> dict[str, Manifests]:
         """Everything in a namespace, by resource; no empty lists."""
-        found = {r: _values(self._by_namespace, (r, namespace)) for r in sorted(self._resources[namespace])}
-        return {resource: objects for resource, objects in found.items() if objects}
+        resources = sorted(resource for resource, space in self._by_namespace if space == namespace)
+        return {resource: _values(self._by_namespace, (resource, namespace)) for resource in resources}
 
-    def _places(self, resource: str, obj: Manifest) -> _Buckets:
+    def _places(self, resource: str, obj: Manifest) -> _Places:
         """Every bucket that an object belongs into."""
         meta = obj["metadata"]
         namespace = meta.get("namespace") or ""
-        places = [self._by_namespace[resource, namespace]]
+        places: _Places = [(self._by_namespace, (resource, namespace))]
         controller = controller_of(obj)
         if controller is None:
-            places.append(self._orphans[resource, namespace])
+            places.append((self._orphans, (resource, namespace)))
         else:
-            places.append(self._controlled[resource, controller["uid"]])
-        places.extend(self._dependents[ref["uid"]] for ref in meta.get("ownerReferences") or ())
+            places.append((self._controlled, (resource, controller["uid"])))
+        places.extend((self._dependents, ref["uid"]) for ref in meta.get("ownerReferences") or ())
         if resource == "pods":
-            places.append(self._by_node[obj.get("spec", {}).get("nodeName") or ""])
+            places.append((self._by_node, obj.get("spec", {}).get("nodeName") or ""))
         return places
 
     def _remember(self, resource: str, obj: Manifest) -> None:
         meta = obj["metadata"]
         namespace = meta.get("namespace") or ""
-        self._resources[namespace].add(resource)
         self._by_uid[meta["uid"]] = (resource, obj)
-        for place in self._places(resource, obj):
-            place[resource, namespace, meta["name"]] = obj
+        for index, key in self._places(resource, obj):
+            index.setdefault(key, {})[resource, namespace, meta["name"]] = obj
 
     def _forget(self, resource: str, obj: Manifest) -> None:
         meta = obj["metadata"]
         self._by_uid.pop(meta["uid"], None)
-        for place in self._places(resource, obj):
-            place.pop((resource, meta.get("namespace") or "", meta["name"]), None)
+        for index, key in self._places(resource, obj):
+            bucket = index.get(key, {})
+            bucket.pop((resource, meta.get("namespace") or "", meta["name"]), None)
+            if not bucket:  # owners and namespaces come and go too
+                index.pop(key, None)
 
 
 def _values(index: dict[_K, _Bucket], key: _K) -> list[Manifest]:

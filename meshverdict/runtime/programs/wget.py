@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import sys
@@ -47,22 +48,20 @@ def _fetch(url: str, options: object) -> None:
     quiet, spider = getattr(options, "quiet", False), getattr(options, "spider", False)
     for _ in range(_REDIRECTS):
         connection, response = _ask(url, options, quiet=quiet)
-        if getattr(options, "headers", False):
-            sys.stderr.write(f"  HTTP/1.1 {response.status} {response.reason}\n")
-            sys.stderr.writelines(f"  {name}: {value}\n" for name, value in response.getheaders())
-        if response.status in {301, 302, 303, 307, 308} and response.headers.get("Location"):
-            url = urljoin(url, response.headers["Location"])
-            connection.close()
-            continue
-        if response.status >= 400:
-            raise WgetError(f"server returned error: HTTP/1.1 {response.status} {response.reason}")
-        if spider:
-            if not quiet:
+        with contextlib.closing(connection), response:
+            if getattr(options, "headers", False):
+                sys.stderr.write(f"  HTTP/1.1 {response.status} {response.reason}\n")
+                sys.stderr.writelines(f"  {name}: {value}\n" for name, value in response.getheaders())
+            if response.status in {301, 302, 303, 307, 308} and response.headers.get("Location"):
+                url = urljoin(url, response.headers["Location"])
+                continue
+            if response.status >= 400:
+                raise WgetError(f"server returned error: HTTP/1.1 {response.status} {response.reason}")
+            if not spider:
+                _save(response, url, getattr(options, "output", None), quiet=quiet)
+            elif not quiet:
                 sys.stderr.write("remote file exists\n")
-        else:
-            _save(response, url, getattr(options, "output", None), quiet=quiet)
-        connection.close()
-        return
+            return
     raise WgetError("too many redirections")
 
 
@@ -72,7 +71,10 @@ def _ask(
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise WgetError(f"not an http or ftp url: {url}")
-    port = parts.port or 80
+    try:
+        port = parts.port or 80
+    except ValueError:
+        raise WgetError(f"bad port spec '{parts.netloc}'") from None
     try:
         place = socket.getaddrinfo(parts.hostname, port, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
     except socket.gaierror:
@@ -103,26 +105,30 @@ def _ask(
 
 def _save(response: http.client.HTTPResponse, url: str, output: str | None, *, quiet: bool) -> None:
     name = output or PurePosixPath(urlsplit(url).path).name or "index.html"
+    if name == "-":
+        _copy(response, sys.stdout.buffer)
+        return
     try:
-        if name == "-":
-            _copy(response, sys.stdout.buffer)
-            return
-        with open(name, "wb" if output else "xb") as file:  # noqa: PTH123 - as the shell's user named it
-            _copy(response, file)
-    except FileExistsError:
-        raise WgetError(f"can't open '{name}': File exists") from None
-    except TimeoutError:
-        raise WgetError("download timed out") from None
+        file = open(name, "wb" if output else "xb")  # noqa: PTH123, SIM115 - as the shell's user named it
     except OSError as error:
         raise WgetError(f"can't open '{name}': {error.strerror}") from None
+    with file:
+        _copy(response, file)
     if not quiet:
         sys.stderr.write(f"'{name}' saved\n")
 
 
 def _copy(response: http.client.HTTPResponse, file: IO[bytes]) -> None:
-    while data := response.read(_CHUNK):
-        file.write(data)
-    file.flush()
+    try:
+        while data := response.read(_CHUNK):
+            file.write(data)
+        file.flush()
+    except TimeoutError:
+        raise WgetError("download timed out") from None
+    except (http.client.HTTPException, ConnectionError):
+        raise WgetError("connection closed prematurely") from None
+    if response.length:  # a body shorter than it was announced is no error for the library
+        raise WgetError("connection closed prematurely")
 
 
 if __name__ == "__main__":
