@@ -148,7 +148,7 @@ def _add_cluster_bytes(
             }
             answered = [key for key in ends if key.to_workload] or list(ends)
             if len(answered) == 1:
-                lines.setdefault(answered[0], _Counts()).items["cluster_bytes", ""] = value
+                lines.setdefault(answered[0], _Counts()).add({("cluster_bytes", ""): value})
 
 
 def _add_old_connections(

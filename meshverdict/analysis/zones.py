@@ -140,6 +140,14 @@ def share(passed: Iterable[Passed], caller: str, called: str, start: float, end:
     return Share(packets[False], packets[True], sizes[False], sizes[True])
 
 
+def seconds_told(times: Iterable[float], start: float, end: float) -> int:
+    """How many lines of a window count: what is counted in it is divided by these, not by its length.
+
+    A line comes a little later than a second after the one before, so a window may hold fewer than it has seconds.
+    """
+    return len({t for t in times if start + 1 <= t <= end})
+
+
 def edges(passed: Iterable[Passed], windows: Sequence[Window]) -> tuple[ZoneEdge, ...]:
     """Who talked to whom, by namespace and zone, per second of the windows; what is no pod is left out."""
     seconds = sum(window.seconds for window in windows)
@@ -220,14 +228,14 @@ class Outage:
         requests: From its moment on, to the end of the window.
         errors: Those of them that were not answered well.
         over_after_s: Seconds from its moment to the end of the last second with an error; 0 without any, None when the
-            last seconds of the window still had some.
-        share_left: Share of errors in those last seconds.
+            last seconds of the window still had some, or no request at all.
+        share_left: Share of errors in those last seconds; None when nobody asked in them.
     """
 
     requests: int
     errors: int
     over_after_s: float | None
-    share_left: float
+    share_left: float | None
 
 
 def outage(seconds: Iterable[tuple[int, int, int]], moment: float, end: float, quiet_s: int = 3) -> Outage:
@@ -242,7 +250,7 @@ def outage(seconds: Iterable[tuple[int, int, int]], moment: float, end: float, q
     inside = [(t, n, bad) for t, n, bad in seconds if moment - 1 < t and t + 1 <= end]
     requests, errors = sum(n for _, n, _ in inside), sum(bad for _, _, bad in inside)
     tail = [(n, bad) for t, n, bad in inside if t + 1 > end - quiet_s]
-    left = sum(bad for _, bad in tail)
+    asked, left = sum(n for n, _ in tail), sum(bad for _, bad in tail)
     last = max((t + 1 for t, _, bad in inside if bad), default=None)
-    over = None if left else 0.0 if last is None else max(0.0, last - moment)
-    return Outage(requests, errors, over, left / max(1, sum(n for n, _ in tail)))
+    over = None if left or not asked else 0.0 if last is None else max(0.0, last - moment)
+    return Outage(requests, errors, over, left / asked if asked else None)

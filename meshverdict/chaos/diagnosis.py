@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.edges import EdgeSample, parse_edges, totals
 from meshverdict.analysis.guilty import LEAST_MS, Path, guilty_tier, narrowed, suspects, waiting
-from meshverdict.analysis.load_table import MICROSECONDS_PER_MS, load_table
+from meshverdict.analysis.load_table import load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
 from meshverdict.analysis.windows import WARM_UP_S
 from meshverdict.chaos import record, telemetry
@@ -87,17 +87,19 @@ class Evidence:
             tier, guilty_tier(waiting(before, during), least_ms=least_ms), left, narrowed(left, seen, busy)
         )
 
+    def has_edges(self, start: float, end: float) -> bool:
+        """Whether any sidecar told of a request in [start, end)."""
+        return bool(totals(self._edges, start + _LAG_S, end + _LAG_S))
+
     def _mean(self, prefix: str, start: float, end: float) -> float:
         names = [name for name in self._table.names if name.startswith(prefix)]
         rows = self._table.rows(start=math.ceil(start), end=math.floor(end), names=names)
-        counts = self._table.histogram(rows)
-        total = int(counts.sum())
-        if not total:
+        mean = self._table.mean_ms(rows)
+        if mean is None:
             raise RecordError(
                 f"no request to {prefix} between two faults' moments; raise the rate, or let them last"
             )
-        middles = (self._table.ratio ** (bucket + 0.5) for bucket in range(len(counts)))
-        return float(sum(n * m for n, m in zip(counts, middles, strict=True))) / total / MICROSECONDS_PER_MS
+        return mean
 
     def _busy(self, tier: str, start: float, end: float) -> float | None:
         values = [
@@ -125,7 +127,12 @@ def guilty_tiers_named(paths: dict[str, list[str]], least: float = 0.9, usual: s
     begin, end = _quiet(paths, usual)
     if not session.timeline.treated:
         middle = (begin + end) / 2
-        quiet = Evidence(paths, (begin, middle)).of("", middle, end)
+        evidence = Evidence(paths, (begin, middle))
+        if not evidence.has_edges(middle, end):
+            raise RecordError(
+                "no sidecar told of any request in this phase: the mesh could have named nobody"
+            )
+        quiet = evidence.of("", middle, end)
         named = {name for name in (quiet.mesh, *quiet.clients, *quiet.apps) if name}
         said = "no fault was injected, and " + (
             f"{', '.join(sorted(named))} is named" if named else "nobody is named"

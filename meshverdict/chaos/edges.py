@@ -81,7 +81,8 @@ class EdgeLog(Recorder):
         self._pods: list[Pod] = []
         # By pod: what was read last. A pod that is not here yet has counted from before the run, or is new.
         self._before: dict[str, Reading] = {}
-        self._first = True
+        # Pods that were there before: what they counted until their first reading is not the run's.
+        self._old: frozenset[str] | None = None
 
     def look(self, number: int, *, last: bool) -> None:
         """Read every sidecar; also once more at the end."""
@@ -102,6 +103,8 @@ class EdgeLog(Recorder):
             n["metadata"]["name"]: (n["metadata"].get("labels") or {}).get(_ZONE, "") for n in nodes
         }
         self._pods = pods_of(pods, {name: zone for name, zone in self._zones.items() if zone})
+        if self._old is None:
+            self._old = frozenset(pod.uid for pod in self._pods)
 
     def _round(self, pool: ThreadPoolExecutor) -> None:
         mine = [pod for pod in self._pods if pod.path and pod.namespace in self._namespaces]
@@ -111,11 +114,10 @@ class EdgeLog(Recorder):
             if reading is None:
                 self.missed += 1
                 continue
-            # What was counted before the run began is not the run's; a pod that came later has counted in it.
-            before = self._before.get(pod.uid, reading if self._first else EMPTY)
+            # A pod that came later has counted in the run from its beginning.
+            before = self._before.get(pod.uid, reading if pod.uid in (self._old or ()) else EMPTY)
             self._before[pod.uid] = reading
             reports.append(Report(pod.place, since(before, reading), reading))
-        self._first = self._first and not reports
         self.write(edge_lines(reports, {pod.address: pod.place for pod in self._pods}, now))
 
     def _read(self, pod: Pod) -> Reading | None:

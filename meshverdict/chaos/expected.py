@@ -42,7 +42,9 @@ def comes_back(treated: str = "recovers", untreated: str = "any") -> str:
             f"the service was not sound before the trigger ({found.before or 0.0:.1f} a second)", right=False
         )
     back = found.metastable is not True and found.recovery_s is not None
-    return _said(f"it {found.words}", right=expected == _ANY or back == (expected == "recovers"))
+    # Not back yet, and not watched for long enough to say more, is neither.
+    right = back if expected == "recovers" else found.metastable is True
+    return _said(f"it {found.words}", right=expected == _ANY or right)
 
 
 def threads_as_expected(phase: str = "overload", treated: str = "free", untreated: str = "busy") -> str:
@@ -63,7 +65,7 @@ def threads_as_expected(phase: str = "overload", treated: str = "free", untreate
         raise RecordError(
             f"no app told of its threads in phase {phase!r}: the control's `telemetry` must be on"
         )
-    words = f"all threads were busy in {share:.0%} of the seconds of phase {phase!r}"
+    words = f"all threads of a replica were busy in {share:.0%} of its samples in phase {phase!r}"
     return _said(words, right=expected == _ANY or (share > 0) == (expected == "busy"))
 
 
@@ -160,6 +162,8 @@ def ejections_as_expected(pod: str, base_s: float, interval_s: float, phase: str
     lengths = [times["back"] - times["gone"] for times in found]
     listed = ", ".join(f"{length:.0f} s" for length in lengths) or "never"
     if not session.timeline.treated:
+        if not overload.replica_was_asked(pod, phase):
+            raise RecordError(f"{pod} got no request in the whole of phase {phase!r}: nothing was tried")
         return _said(f"{pod} was left out: {listed}; expected: never", right=not lengths)
     late = float(interval_s) + _SAMPLING_S
     return _said(

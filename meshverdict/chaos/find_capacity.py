@@ -6,6 +6,7 @@ So that an experiment can say "0.8 of the capacity" and mean it on any machine.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,9 +72,8 @@ def find_capacity(  # noqa: PLR0917 - an experiment names its arguments
     if session.load is not None:
         raise UsageError("find_capacity: a load runs already; find the capacity before start_load")
     top, problem = float(most), ""
-    for attempt in range(_TRIES):
-        folder = session.folder / ("capacity" if not attempt else f"capacity-{attempt + 1}")
-        folder.mkdir()
+    for _ in range(_TRIES):
+        folder = _next_folder(session.folder)
         rising = LoadSpec(
             duration_s=float(seconds) + float(down_s),
             rate=hill(min(_LOWEST, top / 4), top, float(seconds), float(down_s)),
@@ -142,6 +142,19 @@ def _search(spec: LoadSpec, folder: Path, up_s: float) -> tuple[Knee | None, str
     return found, "" if found is not None else _FOLLOWED
 
 
+def _next_folder(run: Path) -> Path:
+    """A new folder for the record of one search: ``capacity``, ``capacity-2`` and so on."""
+    number = 1
+    while True:
+        folder = run / ("capacity" if number == 1 else f"capacity-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
 def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:
     """Until no app holds a request or keeps one waiting, and every pod is Ready: what the search left would be measured.
 
@@ -151,12 +164,15 @@ def _await_empty_queues(access: KubeAccess, namespaces: Any) -> None:
     deadline = time.monotonic() + _DRAIN_S
     quiet = 0
     while quiet < _QUIET:
-        waiting = sum(_inside(access, namespaces))
-        ready = all(_ready(pod) for pod in current().pods())
-        quiet = quiet + 1 if waiting <= 1 and ready else 0
+        inside = _inside(access, namespaces)
+        late = [pod["metadata"]["name"] for pod in current().pods() if not _ready(pod)]
+        quiet = quiet + 1 if sum(inside) <= 1 and not late else 0
         if time.monotonic() > deadline:
+            silent = inside.count(math.inf)
             raise LabError(
-                f"{waiting:g} requests are still inside {_DRAIN_S:g} s after the search for the capacity"
+                f"{_DRAIN_S:g} s after the search for the capacity {sum(n for n in inside if n < math.inf):g} requests"
+                f" are still inside, {silent} apps do not answer, and these pods are not Ready:"
+                f" {', '.join(late) or 'none'}"
             )
         time.sleep(0.25)
     # An ingress that lost its backends takes a moment to see them again.
@@ -169,6 +185,7 @@ def _ready(pod: Mapping[str, Any]) -> bool:
 
 
 def _inside(access: KubeAccess, namespaces: Any) -> list[float]:
+    """Requests in each app; infinitely many in one that does not answer, which may be too busy to."""
     pods = [p for name in namespaces for p in access.json(access.core.list_namespaced_pod, name)["items"]]
     found = []
     for namespace, name in publishers(pods):
@@ -177,6 +194,7 @@ def _inside(access: KubeAccess, namespaces: Any) -> list[float]:
                 f"{name}:{METRICS_PORT}", namespace, "metrics", _preload_content=False, _request_timeout=2.0
             )
         except (ApiException, HTTPError, OSError):
+            found.append(math.inf)
             continue
         values = gauges(answer.data.decode(errors="replace"))
         found.append(values.get("queue", 0.0) + values.get("busy_threads", 0.0))

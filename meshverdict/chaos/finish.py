@@ -71,6 +71,11 @@ def describe(session: Session) -> dict[str, Any]:
             "diagnoses": [asdict(diagnosis) for diagnosis in session.diagnoses],
             "tries": [asdict(tried) for tried in session.tries],
             **session.measures,
+            "looks_missed": {
+                recorder.name: recorder.missed
+                for recorder in (session.samples, session.edges, session.usage)
+                if recorder is not None
+            },
             "flow_log": bool(session.flow_log and session.flow_log.pods),
             "flows_lost": session.flow_log.lost if session.flow_log else 0,
             **({"zones": session.zones} if session.zones else {}),

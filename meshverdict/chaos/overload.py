@@ -56,7 +56,7 @@ def queue_length(statistic: str = "max", phase: str | None = None, last_s: float
 
 
 def all_threads_busy(phase: str | None = None, last_s: float | None = None) -> float:
-    """Share of the seconds in which some replica of the app had no thread left, 0 to 1.
+    """Share of the samples, one a second of each replica of the app, with no thread left, 0 to 1.
 
     Args:
         phase: Name of a phase; by default the one that lasts.
@@ -151,14 +151,7 @@ def replica_absences(pod: str, at_least_s: float = 3.0, phase: str | None = None
         For each: seconds from the phase's start to the last request before (`gone`), and to the first one after
         (`back`). A time that has not ended is left out.
     """
-    session = current()
-    found = [p for p in pods() if p.source.startswith(pod)]
-    if not found:
-        known = ", ".join(p.source for p in pods()) or "none"
-        raise UsageError(f"replica_absences: no pod {pod!r} told of itself (known: {known})")
-    at = session.timeline.find(phase) if phase else None
-    start = at.start if at is not None else session.started
-    end = at.end if at is not None and at.end is not None else time.time()
+    found, start, end = _replicas(pod, phase)
     pairs = [
         (gone, back)
         for one in found
@@ -168,6 +161,40 @@ def replica_absences(pod: str, at_least_s: float = 3.0, phase: str | None = None
         if back > start and gone < end
     ]
     return [{"gone": round(gone - start, 1), "back": round(back - start, 1)} for gone, back in sorted(pairs)]
+
+
+def replica_was_asked(pod: str, phase: str | None = None) -> bool:
+    """Whether a replica handled any request in a phase, by its own count.
+
+    Args:
+        pod: Beginning of ``namespace/pod``.
+        phase: Name of a phase; by default since the load's start.
+    """
+    found, start, end = _replicas(pod, phase)
+    counts = [
+        [
+            value
+            for t, value in zip(one.t, one.columns.get("handled", ()), strict=False)
+            if value is not None and start <= t <= end
+        ]
+        for one in found
+    ]
+    return any(len(told) > 1 and told[-1] > told[0] for told in counts)
+
+
+def _replicas(pod: str, phase: str | None) -> tuple[list[Samples], float, float]:
+    """What the replicas told whose name so begins, and the start and end of a phase."""
+    session = current()
+    found = [p for p in pods() if p.source.startswith(pod)]
+    if not found:
+        known = ", ".join(p.source for p in pods()) or "none"
+        raise UsageError(f"no pod {pod!r} told of itself (known: {known})")
+    at = session.timeline.find(phase) if phase else None
+    if phase and at is None:
+        raise UsageError(f"there was no phase {phase!r}")
+    start = at.start if at is not None else session.started
+    end = at.end if at is not None and at.end is not None else time.time()
+    return found, start, end
 
 
 def _rate(value: float | None) -> str:

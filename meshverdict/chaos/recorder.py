@@ -68,6 +68,11 @@ class Recorder:
         self.missed = 0
 
     @property
+    def name(self) -> str:
+        """What it records, in a word."""
+        return self._thread.name
+
+    @property
     def failure(self) -> str | None:
         """Why no more is written; None as long as it is."""
         if self._file.failure is None and self._began and not self._ended and not self._thread.is_alive():

@@ -13,13 +13,13 @@ from meshverdict.chaos.manifests import read_manifests
 from meshverdict.chaos.record import Window
 from meshverdict.chaos.served import policies_served
 from meshverdict.chaos.session import current
-from meshverdict.model.errors import LabError, UsageError
+from meshverdict.model.errors import LabError, RecordError, UsageError
 
 AS_EXPECTED: Final = "as expected: "
 NOT_EXPECTED: Final = "NOT as expected: "
 PHASE: Final = "sweep"
 # From below half of the right value to above twice of it, so that both can be told.
-SHARES: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3, 1.6, 2.1)
+SHARES: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.15, 1.3, 1.6, 2.1)
 # Of each step, the part that counts: its beginning belongs to the value before.
 _COUNTED: Final = 0.6
 
@@ -116,19 +116,28 @@ def _step(paths: list[str] | str, share: float, seconds: float) -> tuple[float, 
     said = policies_served(paths, timeout=seconds)
     if not said.startswith(AS_EXPECTED):
         raise LabError(f"a limit of {limit:.1f} requests a second: {said}")
-    session.hold(max(0.0, seconds - (time.monotonic() - begun)))
+    # However long it took to be served, what counts lies after that.
+    session.hold(max(_COUNTED * seconds + 1.0, seconds - (time.monotonic() - begun)))
     end = int(time.time())
     return limit, Window(end - max(1, int(_COUNTED * seconds)), end)
 
 
 def _queue_at(moment: float) -> float:
-    """Requests that waited in all replicas, at the last samples before a moment."""
-    found = 0.0
+    """Requests that waited in all replicas, at the last samples before a moment.
+
+    Raises:
+        RecordError: No replica told, so nobody knows whether a value can be kept up.
+    """
+    found: list[float] = []
     for pod in overload.pods():
         told = [
             queue
             for t, queue in zip(pod.t, pod.columns.get("queue", ()), strict=False)
             if queue is not None and moment - 3.0 < t <= moment + 0.5
         ]
-        found += told[-1] if told else 0.0
-    return found
+        found += told[-1:]
+    if not found:
+        raise RecordError(
+            "no app told of its queue at the end of a step: the control's `telemetry` must be on"
+        )
+    return sum(found)

@@ -108,6 +108,7 @@ class Usage(Recorder):
                 self.write([line])
 
     def _told_nothing(self, error: Exception) -> None:
+        self.missed += 1
         if self.refused is None:
             self.refused = str(getattr(error, "reason", "") or error)
             log.debug("the kubelets' /stats/summary cannot be read: %r", error)

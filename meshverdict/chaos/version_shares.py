@@ -108,4 +108,8 @@ def requests_lost(name: str | None = None, since: str | None = None) -> int:
         n for n in table.names if name is None or n == name or (name.endswith("/") and n.startswith(name))
     ]
     rows = table.rows(start=begin, end=window.end, names=names)
+    if not table.n[rows].sum():
+        raise RecordError(
+            f"requests_lost: no request{f' to {name!r}' if name else ''} was recorded (endpoints: {', '.join(table.names)})"
+        )
     return int(table.n[rows & ~table.rows(outcomes=(OK,))].sum())

@@ -8,6 +8,7 @@ from typing import Any, Final
 from meshverdict.analysis.load_table import OK
 from meshverdict.analysis.pairs import MEAN_TRIM
 from meshverdict.analysis.zones import (
+    ROUND_TRIPS,
     Share,
     cost_per_month,
     load_of_pods,
@@ -15,6 +16,7 @@ from meshverdict.analysis.zones import (
     parse_traffic,
     round_trips,
     saved_ms,
+    seconds_told,
     share,
     share_of_request,
 )
@@ -101,7 +103,19 @@ def _lines_until(end: float) -> list[dict[str, Any]]:
     deadline = time.monotonic() + _PATIENCE_S
     while traffic.newest < end and time.monotonic() < deadline:
         time.sleep(_POLL_S)
+    if traffic.newest < end - 1:
+        raise RecordError(
+            f"the packets were not counted to the end: {end - traffic.newest:.0f} s are missing"
+        )
     return traffic.lines
+
+
+def _per_second(amount: int, window: record.Window) -> float:
+    times = (float(line["t"]) for line in _lines_until(window.end))
+    seconds = seconds_told(times, window.start, window.end)
+    if not seconds:
+        raise RecordError("the window is too short: no whole second of counted packets lies in it")
+    return amount / seconds
 
 
 def zone_saving(  # noqa: PLR0917 - an experiment names its arguments
@@ -127,6 +141,8 @@ def zone_saving(  # noqa: PLR0917 - an experiment names its arguments
         price_per_gb: Of traffic across zones, both directions together.
     """
     session = current()
+    if connection not in ROUND_TRIPS:
+        raise UsageError(f"zone_saving: connection {connection!r}: one of {', '.join(ROUND_TRIPS)}")
     rtt = session.zones.get("rtt_ms")
     if rtt is None:
         raise UsageError("zone_saving: the round trip is not known; ask find_round_trip before")
@@ -165,7 +181,7 @@ def _told(caller: str, called: str, phase: str, name: str) -> dict[str, float]:
     return {
         "mean_ms": round(mean, 4),
         "crossing": round(passed.crossing, 5),
-        "cross_bytes_per_s": round(passed.cross_bytes / (window.end - window.start), 1),
+        "cross_bytes_per_s": round(_per_second(passed.cross_bytes, window), 1),
     }
 
 
@@ -180,7 +196,7 @@ def load_by_pod(caller: str, called: str, phase: str | None = None) -> dict[str,
     window = _window(phase)
     passed = parse_traffic(_lines_until(window.end))
     counted = load_of_pods(passed, caller, called, window.start, window.end)
-    found = {pod: round(n / (window.end - window.start), 1) for pod, n in counted.items()}
+    found = {pod: round(_per_second(n, window), 1) for pod, n in counted.items()}
     current().zones.setdefault("load_by_pod", {})[phase or "now"] = found
     return found
 
@@ -204,6 +220,10 @@ def served_again(phase: str, name: str = "/get") -> str:
         for t in sorted({int(t) for t in table.t[rows]})
     ]
     seen = outage(seconds, found.start, window.end)
+    if seen.share_left is None:
+        raise RecordError(
+            f"phase {phase!r}: no request to {name!r} in its last seconds (endpoints: {', '.join(table.names)})"
+        )
     session.zones["outage"] = {key: getattr(seen, key) for key in seen.__dataclass_fields__}
     cost = f"{seen.errors} of {seen.requests} requests were not answered well"
     if seen.over_after_s is None:

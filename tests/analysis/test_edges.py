@@ -117,6 +117,14 @@ def test_zones_are_edges_of_their_own():
     ]
 
 
+def test_bytes_of_two_callers_of_one_kind_are_added():
+    """Two pods of one Deployment make one line: with the bytes of both."""
+    (line,) = edge_lines(
+        [report(WEB, lab_page(10, 10)), report(WEB, lab_page(4, 4))], {"10.0.0.2": CART}, 1.0
+    )
+    assert (line["requests"], line["bytes"]) == (14, 3000)
+
+
 @pytest.mark.parametrize(
     ("fine", "coarse", "q", "expected"),
     [

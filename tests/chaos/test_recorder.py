@@ -2,9 +2,12 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from meshverdict.analysis.edge_lines import Place
+from meshverdict.chaos import edges
 from meshverdict.chaos.recorder import LineFile, Recorder
 
 
@@ -61,3 +64,25 @@ def test_lines_of_several_threads_stay_whole(tmp_path):
         thread.join()
     assert (tmp_path / "a.jsonl").read_bytes().splitlines() == [text] * 160
     assert (file.lines, file.failure) == (160, None)
+
+
+def _pod(uid, name):
+    return edges.Pod(uid, "app", "10.0.0.1", Place(f"app/{name}", None, sidecar=True), f"/{name}")
+
+
+def test_a_pod_that_was_there_before_is_counted_from_its_first_reading(tmp_path, monkeypatch):
+    """Also when it did not answer in the first round, and another did; one that came later counts from nothing."""
+    log = edges.EdgeLog(None, ["app"], tmp_path / "telemetry.jsonl")
+    old = [_pod("1", "quick"), _pod("2", "slow")]
+    log._pods, log._old = old, frozenset(pod.uid for pod in old)
+    counted, answers = [], {"/slow": None}
+    monkeypatch.setattr(log, "_read", lambda pod: answers.get(pod.path, pod.path))
+    monkeypatch.setattr(edges, "since", lambda before, now: counted.append((before, now)))
+    monkeypatch.setattr(edges, "edge_lines", lambda *_: [])
+    with ThreadPoolExecutor() as pool:
+        log._round(pool)
+        answers.clear()
+        log._pods = [*old, _pod("3", "new")]
+        log._round(pool)
+    assert counted == [("/quick", "/quick"), ("/quick", "/quick"), ("/slow", "/slow"), (edges.EMPTY, "/new")]
+    assert log.missed == 1
