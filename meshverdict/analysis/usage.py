@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from meshverdict.analysis.windows import Window
 
 SIDECAR: Final = "istio-proxy"
-# A container whose readings cover less of a window than this says nothing about it.
+# A container whose readings cover less of a window than this was not there for all of it.
 MIN_COVER: Final = 0.6
 
 
@@ -62,7 +62,7 @@ class TierUse:
 
 def parse_usage(lines: Iterable[Mapping[str, Any]]) -> tuple[Usage, ...]:
     """The readings of telemetry lines with ``containers``; other lines, and broken values, are left out."""
-    rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    rows: dict[tuple[str, str], dict[float, tuple[float, float]]] = {}
     for line in lines:
         t, pod = number(line.get("t")), line.get("pod")
         if t is None or not isinstance(pod, str):
@@ -70,27 +70,32 @@ def parse_usage(lines: Iterable[Mapping[str, Any]]) -> tuple[Usage, ...]:
         for name, used in mapping(line.get("containers")).items():
             cpu, memory = number(mapping(used).get("cpu_seconds")), number(mapping(used).get("rss_bytes"))
             if cpu is not None:
-                rows.setdefault((pod, str(name)), []).append((t, cpu, math.nan if memory is None else memory))
+                own = number(mapping(used).get("t"))
+                at = t if own is None else own
+                # A reading that comes again is the same reading.
+                rows.setdefault((pod, str(name)), {})[at] = (cpu, math.nan if memory is None else memory)
     found = []
     for (pod, name), readings in sorted(rows.items()):
-        times, cpu_s, sizes = zip(*sorted(readings), strict=True)
-        found.append(Usage(pod, name, times, cpu_s, sizes))
+        cpu_s, sizes = zip(*(readings[t] for t in sorted(readings)), strict=True)
+        found.append(Usage(pod, name, tuple(sorted(readings)), cpu_s, sizes))
     return tuple(found)
 
 
 def cpu_between(usage: Usage, start: float, end: float) -> float | None:
-    """Processor seconds of a container in [start, end); None when its readings cover too little of that.
+    """Processor seconds of a container in [start, end); None when no reading covers any of that.
 
-    A container that was started again counts from its last start: its counter went back.
+    Readings that lack a little at the window's ends are extrapolated. One that was there for a part of the window, as
+    when its pod was replaced, counts what it used in that part, and one that was started again from its last start: its
+    counter went back.
     """
     t, cpu = np.asarray(usage.t), np.asarray(usage.cpu_s)
     if len(back := np.flatnonzero(np.diff(cpu) < 0)):
         t, cpu = t[back[-1] + 1 :], cpu[back[-1] + 1 :]
     first, last = max(start, float(t[0])), min(end, float(t[-1]))
-    if last - first < MIN_COVER * (end - start):
+    if last <= first:
         return None
     used = float(np.interp(last, t, cpu) - np.interp(first, t, cpu))
-    return used * (end - start) / (last - first)
+    return used if last - first < MIN_COVER * (end - start) else used * (end - start) / (last - first)
 
 
 def tier_use(usage: Sequence[Usage], windows: Sequence[Window]) -> tuple[TierUse, ...]:
@@ -107,7 +112,9 @@ def tier_use(usage: Sequence[Usage], windows: Sequence[Window]) -> tuple[TierUse
             cpu[key] = cpu.get(key, 0.0) + used
             size = _memory(one, window.start, window.end)
             if size is not None:
-                memory[key] = memory.get(key, 0.0) + size * window.seconds / seconds
+                there = min(window.end, one.t[-1]) - max(window.start, one.t[0])
+                part = 1.0 if there >= MIN_COVER * window.seconds else there / window.seconds
+                memory[key] = memory.get(key, 0.0) + size * part * window.seconds / seconds
     return tuple(TierUse(*key, cpu[key], memory.get(key)) for key in sorted(cpu))
 
 

@@ -35,10 +35,15 @@ def lines(summary: Mapping[str, Any], namespaces: Iterable[str]) -> list[dict[st
         if reference.get("namespace") not in wanted:
             continue
         used = {str(c.get("name")): c for c in pod.get("containers") or ()}
-        told = {name: _used(c) for name, c in used.items() if _cpu(c) is not None}
-        times = [_seconds((c.get("cpu") or {}).get("time")) for c in used.values()]
-        newest = max((t for t in times if t is not None), default=None)
-        if told and newest is not None:
+        times = {
+            name: t for name, c in used.items() if (t := _read_at(c)) is not None and _cpu(c) is not None
+        }
+        newest = max(times.values(), default=None)
+        # Containers of one pod may have been read seconds apart.
+        told = {
+            name: _used(used[name]) | ({} if t == newest else {"t": round(t, 3)}) for name, t in times.items()
+        }
+        if newest is not None:
             name = f"{reference['namespace']}/{reference.get('name')}"
             found.append({"t": round(newest, 3), "pod": name, "containers": told})
     return found
@@ -55,9 +60,9 @@ def _used(container: Mapping[str, Any]) -> dict[str, float]:
     return used if memory is None else used | {"rss_bytes": int(memory)}
 
 
-def _seconds(text: str | None) -> float | None:
+def _read_at(container: Mapping[str, Any]) -> float | None:
     try:
-        return datetime.fromisoformat(text or "").timestamp()
+        return datetime.fromisoformat((container.get("cpu") or {}).get("time") or "").timestamp()
     except ValueError:
         return None
 

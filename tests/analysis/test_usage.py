@@ -22,9 +22,31 @@ def test_readings_between_which_the_window_lies_are_interpolated():
 
 
 def test_window_that_the_readings_cover_in_part_is_extrapolated_and_a_small_part_is_not():
-    """Eight of ten seconds tell the rate; five do not."""
+    """Eight of ten seconds tell the rate; a container that came in the middle used what it used since."""
     assert cpu_between(counter(end=108), 100, 110) == pytest.approx(1.0)
-    assert cpu_between(counter(start=106), 100, 110) is None
+    assert cpu_between(counter(start=106), 100, 110) == pytest.approx(0.4)
+    assert cpu_between(counter(start=110), 100, 110) is None
+
+
+def test_pods_that_were_replaced_in_the_window_are_not_lost():
+    """The old pod's part and the new one's are together what the tier used."""
+    usage = (
+        counter("c/app-1", end=105, step=1, memory=10e6),
+        counter("c/app-2", start=105, step=1, memory=10e6),
+    )
+    (used,) = tier_use(usage, [WINDOW])
+    assert (used.cpu_s, used.memory) == (pytest.approx(1.0), pytest.approx(10e6))
+
+
+def test_a_container_that_was_read_earlier_than_its_pod_keeps_its_own_time():
+    """And what is told twice is one reading."""
+    line = {
+        "t": 9.0,
+        "pod": "c/app-1",
+        "containers": {"app": {"cpu_seconds": 1.0}, "x": {"cpu_seconds": 2, "t": 5.0}},
+    }
+    found = parse_usage([line, {**line, "t": 9.5}])
+    assert {u.container: u.t for u in found} == {"app": (9.0, 9.5), "x": (5.0,)}
 
 
 def test_container_that_was_started_again_counts_from_its_last_start():

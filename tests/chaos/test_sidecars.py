@@ -61,3 +61,19 @@ def test_summary_becomes_a_line_for_each_pod_of_the_lab():
     assert lines({"pods": [pod, other]}, ["c"]) == [
         {"t": 1795341600.0, "pod": "c/app-1", "containers": {"app": {"cpu_seconds": 1.5, "rss_bytes": 7}}}
     ]
+
+
+def test_containers_of_a_pod_that_were_read_apart_keep_their_times():
+    """The line has the newest; what was read before says when."""
+
+    def read(name, second):
+        time = f"2026-11-22T10:00:0{second}Z"
+        return {"name": name, "cpu": {"time": time, "usageCoreNanoSeconds": 1_000_000_000}}
+
+    pod = {"podRef": {"namespace": "c", "name": "app-1"}, "containers": [read("app", 8), read("proxy", 2)]}
+    (line,) = lines({"pods": [pod]}, ["c"])
+    assert line["t"] == 1795341608.0
+    assert line["containers"] == {
+        "app": {"cpu_seconds": 1.0},
+        "proxy": {"cpu_seconds": 1.0, "t": 1795341602.0},
+    }
