@@ -12,7 +12,8 @@ from chaoslib.types import Dry
 
 from meshverdict.chaos import experiment_file as file_checks
 from meshverdict.chaos import files, guard, lab, ledger, session
-from meshverdict.chaos.cluster import Aim, KubeAccess, kubeconfig_of_context
+from meshverdict.chaos.cluster import Aim, KubeAccess
+from meshverdict.chaos.kubeconfig import kubeconfig_of_context
 from meshverdict.chaos.options import Options, parse
 from meshverdict.chaos.timeline import Timeline
 from meshverdict.model.errors import LabError, UsageError

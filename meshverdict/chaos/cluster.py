@@ -21,8 +21,10 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import kube_config
 from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
 
-from meshverdict.model.errors import LabError, UsageError
+from meshverdict.chaos.kubeconfig import kubeconfig_of_context, write_private
+from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +37,6 @@ PROTECTED: Final = frozenset({"kube-system", "kube-public", "kube-node-lease", I
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 # What chaosk8s and the client would take from the environment instead of the kubeconfig.
 _MISLEADING: Final = ("KUBERNETES_CONTEXT", "KUBERNETES_HOST", "CHAOSTOOLKIT_IN_POD")
-_FILES: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _NOWHERE: Final = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -72,7 +73,7 @@ class KubeAccess:
         try:
             value = yaml.safe_load(kubeconfig.read_text())
             api = config.new_client_from_config_dict(value, value["current-context"])  # type: ignore[no-untyped-call]
-        except (OSError, yaml.YAMLError, ConfigException, KeyError, TypeError) as error:
+        except (OSError, ValueError, yaml.YAMLError, ConfigException, KeyError, TypeError) as error:
             raise LabError(f"kubeconfig {kubeconfig}: cannot be used ({error})") from error
         if any(name in api.configuration.host for name in _LOOPBACK):
             api.configuration.proxy = None
@@ -150,87 +151,44 @@ def root_namespace(access: KubeAccess) -> str:
     return str((config or {}).get("rootNamespace") or ISTIO_NAMESPACE)
 
 
-def kubeconfig_of_context(name: str, folder: Path, sources: str) -> Path:
-    """Write a kubeconfig with the context *name* alone.
-
-    Args:
-        name: The context.
-        folder: A private folder for the file.
-        sources: Paths as in KUBECONFIG.
-
-    Raises:
-        UsageError: No kubeconfig has such a context.
-    """
-    found = _find_context(sources, name)
-    if found is None:
-        known = ", ".join(c for path in _paths(sources) for c in _names(path)) or "none"
-        raise UsageError(f"MESHVERDICT_CONTEXT={name}: no such context in {sources} (known: {known})")
-    path, value, context = found
-    inner = context["context"]
-    cluster = _entry(value, "clusters", inner.get("cluster"), path)
-    user = _entry(value, "users", inner.get("user"), path)
-    for entry in (cluster["cluster"], user["user"]):
-        for key in _FILES:
-            if entry.get(key):
-                entry[key] = str((path.parent / entry[key]).absolute())
-    single = {"apiVersion": "v1", "kind": "Config", "current-context": name}
-    return _write(
-        folder / "kubeconfig", single | {"clusters": [cluster], "users": [user], "contexts": [context]}
-    )
-
-
-def _paths(sources: str) -> list[Path]:
-    return [Path(p).expanduser() for p in sources.split(os.pathsep) if p]
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"kubeconfig {path}: cannot be read ({error})") from error
-    return value if isinstance(value, dict) else {}
-
-
-def _names(path: Path) -> list[str]:
-    return [str(c.get("name")) for c in _load(path).get("contexts") or ()]
-
-
-def _find_context(sources: str, name: str) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
-    for path in _paths(sources):
-        value = _load(path)
-        for context in value.get("contexts") or ():
-            if context.get("name") == name:
-                return path, value, context
-    return None
-
-
-def _entry(value: dict[str, Any], kind: str, name: str | None, path: Path) -> dict[str, Any]:
-    for entry in value.get(kind) or ():
-        if entry.get("name") == name:
-            return dict(entry)
-    raise UsageError(f"kubeconfig {path}: its {kind} have no {name!r}, which the context names")
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> Path:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        yaml.safe_dump(dict(value), file)
-    return path
-
-
 @contextmanager
 def opened(context: str) -> Iterator[KubeAccess]:
     """The cluster of a context that is looked up in KUBECONFIG, else in ``~/.kube/config``.
 
     Raises:
         UsageError: There is no such context.
-        LabError: Its kubeconfig cannot be used.
+        LabError: Its kubeconfig cannot be used; or within the block the cluster refused something, or went away.
     """
     sources = os.environ.get("KUBECONFIG") or "~/.kube/config"
     with tempfile.TemporaryDirectory(prefix="meshverdict-") as folder:
-        yield KubeAccess.open(kubeconfig_of_context(context, Path(folder), sources), kind="real")
+        access = KubeAccess.open(
+            kubeconfig_of_context(context, Path(folder), sources, named_by="--context "), kind="real"
+        )
+        with answering(access):
+            yield access
+
+
+@contextmanager
+def answering(access: KubeAccess) -> Iterator[KubeAccess]:
+    """Let a cluster's refusals, and its silence, be errors that name it.
+
+    Raises:
+        LabError: The cluster refused something within the block, or could not be reached.
+    """
+    try:
+        yield access
+    except (ApiException, HTTPError) as error:
+        raise LabError(f"context {access.context}, {access.host}: {short(error)}") from error
+
+
+def short(error: Exception) -> str:
+    """What a refusal says, in a line: the server's own message where there is one."""
+    said = getattr(error, "body", None)
+    try:
+        message = json.loads(said)["message"] if said else None
+    except (ValueError, KeyError, TypeError):
+        message = None
+    return " ".join(str(message or getattr(error, "reason", None) or error).split())[:200]
 
 
 @contextmanager
@@ -244,7 +202,7 @@ def only_reaching() -> Iterator[Aim]:
         aim = Aim(Path(scratch))
         for name in _MISLEADING:
             os.environ.pop(name, None)
-        aim.at(_write(Path(scratch) / "nowhere", _NOWHERE))
+        aim.at(write_private(Path(scratch) / "nowhere", _NOWHERE))
         try:
             yield aim
         finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshverdict.cli.output import answer, progress
 from meshverdict.lab.client import ApiClient
@@ -15,6 +17,11 @@ from meshverdict.lab.pod_table import pod_status, render, rows
 from meshverdict.lab.state import LabInfo, StateFolder
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, LabError, UsageError
 from meshverdict.model.settings import LabSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshverdict.chaos.cluster import KubeAccess
 
 DOWN_TIMEOUT_S = 15.0
 
@@ -46,11 +53,7 @@ def up(options: argparse.Namespace) -> int:
 
     if options.context:
         return _prepare(options)
-    if os.environ.get("MESHVERDICT_CONTEXT"):
-        raise UsageError(
-            "MESHVERDICT_CONTEXT is set: type `meshverdict up --context NAME` to bring the lab to that cluster, or "
-            "unset it for the embedded lab"
-        )
+    _refuse_exported("up", "bring the lab to")
     request = UpOptions(
         name=options.name,
         settings=settings_of(options),
@@ -108,6 +111,7 @@ def down(options: argparse.Namespace) -> int:
             text=f"{count} objects removed",
         )
         return EXIT_HOLDS
+    _refuse_exported("down", "take the lab from")
     from meshverdict.lab.up import stop  # noqa: PLC0415
 
     stopped = stop(StateFolder(options.name), DOWN_TIMEOUT_S)
@@ -118,34 +122,52 @@ def down(options: argparse.Namespace) -> int:
 
 def clean(options: argparse.Namespace) -> int:
     """Put back what killed runs changed, and remove what they left."""
-    from meshverdict.chaos.cluster import KubeAccess, opened  # noqa: PLC0415
     from meshverdict.chaos.leftovers import clean as sweep  # noqa: PLC0415
 
-    if options.context:
-        with opened(options.context) as access:
-            done = sweep(access)
-    else:
-        done = sweep(KubeAccess.open(Path(running_lab(options.name).kubeconfig), kind="embedded"))
+    with _chosen(options) as access:
+        done = sweep(access)
     answer(done, as_json=options.output == "json", text="\n".join(done) or "nothing was left")
     return EXIT_HOLDS
 
 
 def measure_zones(options: argparse.Namespace) -> int:
     """Find the round trip between the cluster's zones, by asking from each."""
-    from meshverdict.chaos.cluster import KubeAccess, opened  # noqa: PLC0415
     from meshverdict.chaos.zone_rtt import measure, render  # noqa: PLC0415
 
     if options.questions < 10:
         raise UsageError(f"--questions {options.questions}: at least 10, for a median that means something")
-    if options.context:
-        with opened(options.context) as access:
-            found = measure(access, options.questions)
-    else:
-        found = measure(
-            KubeAccess.open(Path(running_lab(options.name).kubeconfig), kind="embedded"), options.questions
-        )
+    with _chosen(options) as access:
+        found = measure(access, options.questions)
     answer([f.as_dict() for f in found], as_json=options.output == "json", text=render(found))
     return EXIT_HOLDS
+
+
+@contextmanager
+def _chosen(options: argparse.Namespace) -> Iterator[KubeAccess]:
+    """The cluster that was named, else the embedded lab; its refusals become errors that name it."""
+    from meshverdict.chaos.cluster import KubeAccess, answering, opened  # noqa: PLC0415
+
+    context = context_of(options)
+    if context is not None:
+        with opened(context) as found:
+            yield found
+        return
+    with answering(KubeAccess.open(Path(running_lab(options.name).kubeconfig), kind="embedded")) as found:
+        yield found
+
+
+def context_of(options: argparse.Namespace) -> str | None:
+    """The real cluster that was named, by ``--context`` or else by MESHVERDICT_CONTEXT; None for the embedded lab."""
+    return options.context or os.environ.get("MESHVERDICT_CONTEXT") or None
+
+
+def _refuse_exported(command: str, does: str) -> None:
+    """Making and removing a lab asks for the name itself: a variable is easily forgotten."""
+    if os.environ.get("MESHVERDICT_CONTEXT"):
+        raise UsageError(
+            f"MESHVERDICT_CONTEXT is set: type `meshverdict {command} --context NAME` to {does} that cluster, or unset"
+            " it for the embedded lab"
+        )
 
 
 def access(options: argparse.Namespace) -> int:
@@ -209,8 +231,9 @@ def kubeconfig(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Say what is missing; exit 3 when a lab cannot be here, or policies do nothing in the cluster."""
-    if options.context:
-        return _examine(options)
+    context = context_of(options)
+    if context is not None:
+        return _examine(options, context)
     from meshverdict.lab.doctor import examine, missing_packages, report  # noqa: PLC0415
 
     findings = examine()
@@ -225,12 +248,12 @@ def doctor(options: argparse.Namespace) -> int:
     return EXIT_HOLDS if all(f.ok or not f.needed for f in findings) else EXIT_INVALID
 
 
-def _examine(options: argparse.Namespace) -> int:
+def _examine(options: argparse.Namespace, context: str) -> int:
     """Say what a real cluster lacks."""
     from meshverdict.chaos import preflight  # noqa: PLC0415
     from meshverdict.chaos.prepare import examine  # noqa: PLC0415
 
-    found = examine(options.context, options.manifests)
+    found = examine(context, options.manifests)
     answer([f.as_dict() for f in found], as_json=options.output == "json", text=preflight.render(found))
     return EXIT_INVALID if preflight.obstacles(found) or found[-1].ok is False else EXIT_HOLDS
 

@@ -45,7 +45,10 @@ def _lab(commands: Commands) -> None:
         help="publish the ingress on 127.0.0.1:PORT (default %(default)s; another one if it is taken)",
     )
     up.add_argument(
-        "--context", metavar="NAME", help="prepare a real cluster by this kubeconfig context instead"
+        "--context",
+        type=_context,
+        metavar="NAME",
+        help="prepare a real cluster by this kubeconfig context instead",
     )
     up.add_argument(
         "--tie", type=int, metavar="FD", help="end the lab when the other end of this file descriptor closes"
@@ -59,7 +62,10 @@ def _lab(commands: Commands) -> None:
     )
     down = _command(commands, "down", lab_commands.down, "stop the lab; nothing of it is left")
     down.add_argument(
-        "--context", metavar="NAME", help="remove the lab's objects from a real cluster instead"
+        "--context",
+        type=_context,
+        metavar="NAME",
+        help="remove the lab's objects from a real cluster instead",
     )
     down.add_argument(
         "--manifests", action="append", default=[], metavar="DIR", help="with --context: what `up` was given"
@@ -67,7 +73,9 @@ def _lab(commands: Commands) -> None:
     clean = _command(
         commands, "clean", lab_commands.clean, "put back what killed runs changed, and remove what they left"
     )
-    clean.add_argument("--context", metavar="NAME", help="on the real cluster of this kubeconfig context")
+    clean.add_argument(
+        "--context", type=_context, metavar="NAME", help="on the real cluster of this kubeconfig context"
+    )
     access = _command(
         commands,
         "access",
@@ -110,7 +118,10 @@ def _lab(commands: Commands) -> None:
         help="from each pod to each other (default %(default)s)",
     )
     zones.add_argument(
-        "--context", metavar="NAME", help="of a real cluster, by this kubeconfig context, instead"
+        "--context",
+        type=_context,
+        metavar="NAME",
+        help="of a real cluster, by this kubeconfig context, instead",
     )
     _command(commands, "kubeconfig", lab_commands.kubeconfig, "print the path of the lab's kubeconfig")
     doctor = _command(
@@ -121,7 +132,10 @@ def _lab(commands: Commands) -> None:
     )
     doctor.add_argument("--fix-list", action="store_true", help="print only the missing Debian packages")
     doctor.add_argument(
-        "--context", metavar="NAME", help="what a real cluster lacks, by this kubeconfig context, instead"
+        "--context",
+        type=_context,
+        metavar="NAME",
+        help="what a real cluster lacks, by this kubeconfig context, instead",
     )
     doctor.add_argument(
         "--manifests",
@@ -141,6 +155,7 @@ def _lab(commands: Commands) -> None:
     )
     images.add_argument(
         "--context",
+        type=_context,
         metavar="NAME",
         help="with --build: the cluster's kubeconfig context (default: minikube; kind's begin with kind-)",
     )
@@ -317,10 +332,18 @@ def _command(commands: Commands, name: str, function: object, text: str) -> argp
     return command
 
 
+def _context(text: str) -> str:
+    """A context's name; a variable that was not set is no wish for the embedded lab."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty: name a context, or leave the option out")
+    return text
+
+
 def _real_cluster(command: argparse.ArgumentParser) -> None:
     """Where the runs are to take place, other than in the embedded lab."""
     command.add_argument(
         "--context",
+        type=_context,
         metavar="NAME",
         help="run on the real cluster of this kubeconfig context (after `up --context NAME`)",
     )

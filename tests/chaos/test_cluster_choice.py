@@ -7,7 +7,9 @@ import yaml
 from chaosk8s import create_k8s_api_client
 from kubernetes.config import kube_config
 
-from meshverdict.chaos.cluster import KubeAccess, kubeconfig_of_context, only_reaching
+from meshverdict.chaos.cluster import KubeAccess, only_reaching
+from meshverdict.chaos.kubeconfig import kubeconfig_of_context
+from meshverdict.cli import main
 from meshverdict.model.errors import LabError, UsageError
 
 
@@ -121,3 +123,59 @@ def test_broken_kubeconfig_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(LabError, match=f"kubeconfig {path}: cannot be used"):
         KubeAccess.open(path, kind="embedded")
+
+
+LEADS = "contexts: [{name: x, context: {cluster: c, user: u}}]\n"
+BROKEN = {
+    "contexts is no list": ("contexts: 5\n", "no such context"),
+    "a context is no mapping": ("contexts: [5]\n", "no such context"),
+    "the context is empty": ("contexts: [{name: x}]\n", "context 'x' has no mapping `context`"),
+    "no cluster": (LEADS + "clusters: 7\n", "its clusters have no 'c'"),
+    "the cluster is empty": (
+        LEADS + "clusters: [{name: c}]\nusers: [{name: u, user: {}}]\n",
+        "cluster 'c' has no mapping `cluster`",
+    ),
+    "not text": ("\udcff\udcfe", "cannot be read"),
+    "no YAML": ("a: [", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_kubeconfig_is_an_error_that_names_the_entry(text, words, tmp_path, monkeypatch, capsys):
+    """Whatever is in the file, a command answers with a message and exit code 2, as its user typed it."""
+    path = tmp_path / "config"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    assert main(["clean", "--context", "x"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert str(path) in said
+    assert "MESHVERDICT_CONTEXT" not in said
+
+
+@pytest.mark.parametrize("command", ["clean", "measure-zones", "doctor", "up", "down"])
+def test_a_cluster_that_does_not_answer_is_named(command, write, monkeypatch, capsys):
+    """No command ends in a traceback where a cluster cannot be reached; the variable names it as the option does."""
+    value = kubeconfig("lab")
+    value["clusters"][0]["cluster"] = {"server": "https://127.0.0.1:9"}
+    monkeypatch.setenv("KUBECONFIG", str(write(value)))
+    assert main([command, "--context", "lab"]) == 3
+    assert "context lab" in capsys.readouterr().err
+    monkeypatch.setenv("MESHVERDICT_CONTEXT", "lab")
+    code = main([command])
+    said = capsys.readouterr().err
+    if command in {"up", "down"}:  # these ask for the name itself
+        assert code == 2
+        assert f"meshverdict {command} --context NAME" in said
+    else:
+        assert code == 3
+        assert "context lab" in said
+
+
+@pytest.mark.parametrize("command", ["clean", "measure-zones", "doctor", "up", "down", "verdict", "sweep"])
+def test_an_empty_name_is_no_wish_for_the_embedded_lab(command, capsys):
+    """`--context "$UNSET"` must not stop, start or sweep another lab than the one that was meant."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--context", ""])
+    assert ended.value.code == 2
+    assert "the name is empty" in capsys.readouterr().err
