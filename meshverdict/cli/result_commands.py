@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """Run once and judge the run, or run a campaign and judge its pairs."""
-    from meshverdict.chaos.announced import announced, known  # noqa: PLC0415
     from meshverdict.chaos.campaign import CampaignPlan, run_campaign, run_once  # noqa: PLC0415
     from meshverdict.report.check import check  # noqa: PLC0415
     from meshverdict.report.files import write_report  # noqa: PLC0415
@@ -29,9 +28,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f"{experiment}: no such file; name an experiment such as experiments/isolate-redis.json"
         )
-    if not known(experiment):
-        for line in announced(experiment):
-            progress(line)
+    announce(experiment)
     variables = {**variables_in(options.var_file), **variables_of(options.var)}
     reports = Path(options.reports) if options.reports else None
     lab = None if options.name == "default" else options.name
@@ -62,6 +59,19 @@ def run(options: argparse.Namespace) -> int:
         progress,
     )
     return _campaign(campaign, write_report(Path(campaign.origin)), options)
+
+
+def announce(experiment: Path) -> None:
+    """Say what an experiment that does not come with this package would run, before it does.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    from meshverdict.chaos.announced import announced, known  # noqa: PLC0415
+
+    if not known(experiment):
+        for line in announced(experiment):
+            progress(line)
 
 
 def choose_cluster(options: argparse.Namespace) -> None:
@@ -167,6 +177,8 @@ def _target(options: argparse.Namespace, a: Path, b: Path) -> Path | None:
         target = Path(options.out)
         if not target.parent.is_dir():
             raise UsageError(f"--out {target}: there is no folder {target.parent}")
+        if target.is_dir():
+            raise UsageError(f"--out {target}: this is a folder; name a file in it")
         return target
     if options.output != "html":
         return None
@@ -188,15 +200,21 @@ def lint(options: argparse.Namespace) -> int:
 
 
 def verdict(options: argparse.Namespace) -> int:
-    """Run the suite and write the page: a row for every claim."""
+    """Run the suite and write the page: a row for every claim.
+
+    Returns:
+        0; 3 when an experiment, or every one, could not be measured.
+    """
     from meshverdict.chaos.suite import LAB, run_suite, suite_plan  # noqa: PLC0415
     from meshverdict.model.paths import data_folder, project_root  # noqa: PLC0415
     from meshverdict.report.files import read_rows, write_verdict  # noqa: PLC0415
-    from meshverdict.report.verdict_page import as_value, conclusion  # noqa: PLC0415
+    from meshverdict.report.verdict_page import NOT_MEASURED, as_value, conclusion  # noqa: PLC0415
 
     choose_cluster(options)
     reports = Path(options.reports) if options.reports else (project_root() or Path.cwd()) / "reports"
     failed: dict[str, str] = {}
+    if options.page_only and not reports.is_dir():
+        raise UsageError(f"--reports {reports}: no such folder; name the folder that holds all reports")
     if not options.page_only:
         lab = LAB if options.name == "default" else options.name
         experiments = data_folder("experiments")
@@ -212,7 +230,7 @@ def verdict(options: argparse.Namespace) -> int:
         "failed": [f"{n}: {reason}" for n, reason in failed.items()],
     }
     answer(value, as_json=options.output == "json", text="\n".join([*lines, conclusion(rows), str(page)]))
-    return EXIT_INVALID if failed else EXIT_HOLDS
+    return EXIT_INVALID if failed or all(row.word == NOT_MEASURED for row in rows) else EXIT_HOLDS
 
 
 def run_folder(text: str) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from meshverdict.analysis.loose import mapping, mappings, number
 from meshverdict.cli.output import answer
+from meshverdict.cli.result_commands import announce, choose_cluster, run_folder, variables_of
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, UsageError
 
 
@@ -26,7 +27,7 @@ def sweep(options: argparse.Namespace) -> int:
     kept = {file: read_limits(Path(file)) for file in options.check}
     for file in options.write:
         read_limits(Path(file))
-    folder = Path(options.run_folder) if options.run_folder else _run(options)
+    folder = run_folder(options.run_folder) if options.run_folder else _run(options)
     found, reasons = _found(folder)
     if found is None:
         text = "\n".join(["nothing was measured", *(f"  - {reason}" for reason in reasons)])
@@ -53,7 +54,6 @@ def sweep(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> Path:
     from meshverdict.chaos.campaign import run_once  # noqa: PLC0415
-    from meshverdict.cli.result_commands import choose_cluster, variables_of  # noqa: PLC0415
     from meshverdict.model.paths import data_folder  # noqa: PLC0415
 
     choose_cluster(options)
@@ -61,6 +61,7 @@ def _run(options: argparse.Namespace) -> Path:
     experiment = Path(own) if own else data_folder("experiments") / "ratelimit-sweep.json"
     if not experiment.is_file():
         raise UsageError(f"{experiment}: no such file; name an experiment with the action sweep_rate_limit")
+    announce(experiment)
     reports = Path(options.reports) if options.reports else None
     lab = None if options.name == "default" else options.name
     return run_once(experiment, variables_of(options.var), seed=options.seed, reports=reports, lab=lab)
@@ -68,20 +69,22 @@ def _run(options: argparse.Namespace) -> Path:
 
 def _found(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """What the sweep of a run found; None, with the reasons, where the run measured nothing."""
-    from meshverdict.report.check import check  # noqa: PLC0415
-    from meshverdict.report.judge import INVALID  # noqa: PLC0415
+    from meshverdict.report.files import read_run  # noqa: PLC0415
+    from meshverdict.report.judge import INVALID, judge  # noqa: PLC0415
 
-    file = folder / "run.json"
-    try:
-        measures = json.loads(file.read_text()).get("measures") or {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder}: no run folder ({error})") from error
-    judgement = check(folder)
+    contents = read_run(folder)
+    judgement = judge(contents)
     if judgement.word == INVALID:
         return None, list(judgement.reasons)
-    if "sweep" not in measures:
+    measures = contents.section("measures")
+    found = mapping(measures.get("sweep"))
+    if not found:
         return None, [f"{folder}: the run swept nothing; its experiment needs the action sweep_rate_limit"]
-    return {"capacity": (measures.get("capacity") or {}).get("per_s"), **measures["sweep"]}, []
+    wrong = [name for name in ("value", "goodput") if not (number(found.get(name)) or 0) > 0]
+    if wrong or not mappings(found.get("points")):
+        names = ", ".join([*wrong, *([] if mappings(found.get("points")) else ["points"])])
+        return None, [f"{folder / 'run.json'}: measures.sweep says nothing of: {names}; run the sweep again"]
+    return {"capacity": mapping(measures.get("capacity")).get("per_s"), **found}, []
 
 
 def _write(file: Path, value: float) -> str:

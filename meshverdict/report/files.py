@@ -13,7 +13,7 @@ from meshverdict.analysis.campaign import CONTROL, TREATMENT, Arm
 from meshverdict.analysis.edges import parse_edges
 from meshverdict.analysis.flows import Flow, parse_flows
 from meshverdict.analysis.load_table import LoadTable, load_table
-from meshverdict.analysis.telemetry import Samples, parse_samples
+from meshverdict.analysis.telemetry import parse_samples
 from meshverdict.analysis.usage import parse_usage
 from meshverdict.analysis.zones import parse_traffic
 from meshverdict.model.errors import RecordError
@@ -49,12 +49,8 @@ def read_run(path: Path) -> RunContents:
     run = _run(path / "run.json")
     load, table, problem = _load(path / "load.jsonl")
     flows, has_flows = _flows(path / "flows.jsonl")
-    pods, machine = _telemetry(path / "telemetry.jsonl")
-    usage = parse_usage(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
-    edges = parse_edges(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
-    traffic = (
-        parse_traffic(_json_lines(path / "telemetry.jsonl")) if (path / "telemetry.jsonl").exists() else ()
-    )
+    telemetry = path / "telemetry.jsonl"
+    pods, machine = parse_samples(_json_lines(telemetry))
     return RunContents(
         origin=str(path),
         journal=_journal(path / "journal.json"),
@@ -66,9 +62,9 @@ def read_run(path: Path) -> RunContents:
         has_flows=has_flows,
         pods=pods,
         machine=machine,
-        usage=usage,
-        traffic=traffic,
-        edges=edges,
+        usage=parse_usage(_json_lines(telemetry)),
+        traffic=parse_traffic(_json_lines(telemetry)),
+        edges=parse_edges(_json_lines(telemetry)),
         search=_search(path, run),
     )
 
@@ -217,12 +213,12 @@ def write_atomically(target: Path, text: str) -> None:
                 os.fsync(file.fileno())
                 Path(file.name).chmod(0o644)
                 Path(file.name).replace(target)
-            except OSError:
+            except BaseException:  # Ctrl-C included: no half of a file stays
                 Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise RecordError(
-            f"{target}: cannot be written ({error.strerror}); free space or choose --reports DIR"
+            f"{target}: cannot be written ({error.strerror}); free space, or choose another place"
         ) from error
 
 
@@ -273,19 +269,21 @@ def _search(path: Path, run: Mapping[str, Any] | None) -> LoadRecord | None:
     return _load(path / folder / "load.jsonl")[0]
 
 
-def _telemetry(path: Path) -> tuple[tuple[Samples, ...], Samples | None]:
-    return parse_samples(_json_lines(path)) if path.exists() else ((), None)
-
-
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                yield value
+    """The objects of a file, a line each; none where there is no such file."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    value = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(value, dict):
+                    yield value
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _text(path: Path, hint: str) -> str:

@@ -15,6 +15,7 @@ from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
 
 if TYPE_CHECKING:
     from meshverdict.report.contents import RunContents
+    from meshverdict.report.journal import Journal
 
 HOLDS: Final = "HOLDS"
 DEVIATES: Final = "DEVIATES"
@@ -67,7 +68,7 @@ def judge(contents: RunContents) -> Judgement:
     deviations = _deviations(contents)
     if deviations:
         return Judgement(DEVIATES, deviations, lines)
-    missing = unproven(contents)
+    missing = unproven(contents) or _unasked(contents)
     return Judgement(INVALID, missing, lines) if missing else Judgement(HOLDS, (), lines)
 
 
@@ -103,10 +104,9 @@ def _deviations(contents: RunContents) -> tuple[str, ...]:
 def unproven(contents: RunContents) -> tuple[str, ...]:
     """A met hypothesis proves nothing when it was not checked, or its treatment was not seen to work."""
     journal = contents.journal
-    if journal.declared and journal.after is None:
-        return ("the steady-state hypothesis was not checked after the method",)
-    if contents.run is None or contents.run.get("arm") == "control" or not journal.treatment:
-        return ()
+    unchecked = _unchecked(journal)
+    if unchecked or contents.run is None or contents.run.get("arm") == "control" or not journal.treatment:
+        return unchecked
     moments = moments_of(contents.run)
     if moments.applied is None:
         return ("run.json has no time at which the treatment was applied",)
@@ -115,6 +115,21 @@ def unproven(contents: RunContents) -> tuple[str, ...]:
     if moments.in_effect is None and enforcement(contents.flows, moments).to_denied_ms is None:
         return ("the treatment was applied but was never seen in effect",)
     return ()
+
+
+def _unchecked(journal: Journal) -> tuple[str, ...]:
+    """What of the hypothesis was left open after the method, in words."""
+    if journal.declared and journal.after is None:
+        return ("the steady-state hypothesis was not checked after the method",)
+    names = [before.name for before, after in journal.pairs() if after is not None and after.met is None]
+    return (f"probe {', '.join(names)} of the hypothesis was not checked after the method",) if names else ()
+
+
+def _unasked(contents: RunContents) -> tuple[str, ...]:
+    """A run that asked nothing has no answer; as half of a pair it may still be compared."""
+    if contents.journal.declared:
+        return ()
+    return ("the experiment has no steady-state hypothesis, so it asks nothing that could hold or not",)
 
 
 def _shown_by(name: str, contents: RunContents) -> tuple[str, ...]:

@@ -55,3 +55,18 @@ def test_verdict_prints_the_page_as_json(tmp_path, capsys):
     assert (code, page["format"], len(page["claims"])) == (0, "verdict/1", 15)
     assert page["claims"][0]["verdict"] == "holds"
     assert page["conclusion"].startswith("Of 15 claims, ")
+
+
+def test_a_page_of_nothing_is_no_success(tmp_path, capsys):
+    """An empty folder of reports measures nothing: exit 3; one that is not there is a mistake: exit 2."""
+    (tmp_path / "reports").mkdir()
+    assert main(["verdict", "--page-only", "--reports", str(tmp_path / "reports")]) == 3
+    assert "Nothing can be concluded yet" in capsys.readouterr().out
+    assert main(["verdict", "--page-only", "--reports", str(tmp_path / "nope")]) == 2
+    assert "nope: no such folder" in capsys.readouterr().err
+
+
+def test_a_comparison_is_not_written_over_a_folder(two_runs, tmp_path, capsys):
+    """The message names the option."""
+    assert main(["compare", *two_runs, "--out", str(tmp_path)]) == 2
+    assert "--out" in capsys.readouterr().err

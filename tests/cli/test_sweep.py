@@ -1,6 +1,7 @@
 """The value of a rate limit, from a sweep that was run: printed, written into a policy, checked in a pipeline."""
 
 import json
+from pathlib import Path
 
 import pytest
 import synthetic
@@ -96,3 +97,33 @@ def test_what_cannot_be_done_is_said_before_anything_runs(swept, tmp_path, capsy
     text = flow.read_text()
     assert main(["sweep", "--from", swept, "--write", str(flow)]) == 2
     assert flow.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ("[]", "not a run description"),
+        ('{"format": "run/1", "measures": 5}', "swept nothing"),
+        ('{"format": "run/1", "measures": {"sweep": {"value": 5}}}', "says nothing of: goodput, points"),
+    ],
+)
+def test_a_run_that_says_nothing_of_a_sweep_is_no_value(swept, run, words, capsys):
+    """Whatever its run.json holds."""
+    file = Path(swept) / "run.json"
+    if run.startswith("{"):
+        run = json.dumps(json.loads(file.read_text()) | json.loads(run))
+    file.write_text(run)
+    assert main(["sweep", "--from", swept]) == 3
+    assert words in "".join(capsys.readouterr())
+
+
+def test_an_experiment_of_ones_own_is_announced_before_it_runs(tmp_path, monkeypatch, capsys):
+    """It is code: what it calls is shown, as `meshverdict run` does."""
+    own = tmp_path / "own.json"
+    provider = {"type": "process", "path": "/bin/echo", "arguments": "hello"}
+    own.write_text(json.dumps({"method": [{"type": "action", "name": "x", "provider": provider}]}))
+    said = []
+    monkeypatch.setattr("meshverdict.chaos.campaign.run_once", lambda *_, **__: said.append(1) or tmp_path)
+    main(["sweep", "--experiment", str(own)])
+    assert said
+    assert "process /bin/echo hello" in capsys.readouterr().err

@@ -209,3 +209,45 @@ def test_a_crowded_machine_makes_a_run_invalid(make_run):
     judgement = check(folder)
     assert judgement.word == "INVALID"
     assert "CPU pressure 97%" in judgement.reasons[0]
+
+
+@pytest.mark.parametrize("probes", ["none", "unanswered"])
+def test_a_hypothesis_whose_probes_were_not_checked_proves_nothing(make_run, probes):
+    """`steady_state_met` is true of an empty list of probes, too."""
+    folder = make_run()
+
+    def change(journal):
+        after = journal["steady_states"]["after"]
+        after["steady_state_met"] = True
+        if probes == "none":
+            after["probes"] = []
+        else:
+            after["probes"][0]["tolerance_met"] = None
+
+    edit(folder / "journal.json", change)
+    judgement = check(folder)
+    assert judgement.word == "INVALID"
+    assert "of the hypothesis was not checked after the method" in judgement.reasons[0]
+
+
+def test_a_run_that_asked_nothing_has_no_answer(make_run, tmp_path):
+    """Neither a completed journal without a hypothesis, nor one that holds nothing at all."""
+    folder = make_run()
+    edit(folder / "journal.json", lambda j: j["experiment"].pop("steady-state-hypothesis"))
+    edit(folder / "journal.json", lambda j: j.update(steady_states=None))
+    empty = tmp_path / "journal.json"
+    empty.write_text('{"experiment": {}, "status": "completed"}')
+    for path in (folder, empty):
+        judgement = check(path)
+        assert (judgement.word, judgement.exit_code) == ("INVALID", 3)
+        assert "no steady-state hypothesis" in judgement.reasons[0]
+
+
+@pytest.mark.parametrize("name", ["flows.jsonl", "telemetry.jsonl"])
+def test_a_record_that_cannot_be_read_is_named(make_run, name):
+    """A folder in a file's place, say."""
+    folder = make_run()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(RecordError, match=f"{name}: cannot be read"):
+        check(folder)
