@@ -21,6 +21,7 @@ from meshverdict.chaos.experiment_file import Treatment, activities
 from meshverdict.chaos.manifests import Manifest, named, read_manifests
 from meshverdict.chaos.selectors import selected
 from meshverdict.model.errors import UsageError
+from meshverdict.model.manifest_files import LEFT_OUT, read_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -245,7 +246,7 @@ def refuse_without(paths: Iterable[str], namespaces: Iterable[str], options: Ite
     """
     there = set(namespaces)
     for path in paths:
-        for manifest in read_manifests(Path(path)):
+        for manifest in read_files(Path(path), left_out=LEFT_OUT):
             name = manifest["metadata"]["name"]
             if manifest["kind"] == "Namespace" and name not in there:
                 raise UsageError(

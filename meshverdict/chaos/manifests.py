@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from meshverdict.chaos.cluster import TIMEOUT_S, KubeAccess
-from meshverdict.model.errors import LabError, UsageError
+from meshverdict.model.errors import LabError
+from meshverdict.model.manifest_files import Manifest, read_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-Manifest = dict[str, Any]
+__all__ = ["Manifest"]
 T = TypeVar("T")
-_SUFFIXES = (".yaml", ".yml", ".json")
 _GONE_TIMEOUT_S = 60.0
 ACCOUNT_TIMEOUT_S = 30.0
 FORBIDDEN = 403
@@ -30,38 +28,12 @@ CONFLICT = 409
 
 
 def read_manifests(path: Path) -> list[Manifest]:
-    """The objects of a YAML or JSON file, or of all such files of a folder, in order of their names.
+    """The objects of a file, or of all files of a folder, for an activity: chaosk8s knows the version of a policy.
 
     Raises:
-        UsageError: There is no such file, it cannot be parsed, or it holds no object.
+        UsageError: There is no such file, it cannot be parsed, or it holds something that is no object.
     """
-    if not path.exists():
-        raise UsageError(f"manifest {path}: there is no such file or folder")
-    files = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES) if path.is_dir() else [path]
-    found = [manifest for file in files for manifest in _documents(file)]
-    if not found:
-        raise UsageError(f"manifest {path}: no object in it")
-    return found
-
-
-def _documents(file: Path) -> list[Manifest]:
-    try:
-        text = file.read_text(encoding="utf-8")
-        documents = [json.loads(text)] if file.suffix == ".json" else list(yaml.safe_load_all(text))
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"manifest {file}: cannot be read ({' '.join(str(error).split())})") from error
-    found = []
-    for document in documents:
-        if document is None:
-            continue
-        if (
-            not isinstance(document, dict)
-            or not document.get("kind")
-            or not (document.get("metadata") or {}).get("name")
-        ):
-            raise UsageError(f"manifest {file}: an object in it has no kind or no metadata.name")
-        found.append(document)
-    return found
+    return read_files(path, versioned=False)
 
 
 def until_account(create: Callable[[], T], *, patience_s: float = ACCOUNT_TIMEOUT_S) -> T:
@@ -116,6 +88,14 @@ class Objects:
                 " definition first"
             ) from error
 
+    def knows(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether the cluster knows the kind: where it does not, nothing of it can be there."""
+        try:
+            self._resource(manifest)
+        except LabError:
+            return False
+        return True
+
     def exists(self, manifest: Mapping[str, Any], namespace: str | None = None) -> bool:
         """Whether an object of that name is there."""
         return self.get(manifest, namespace) is not None
@@ -168,6 +148,8 @@ class Objects:
         Raises:
             LabError: It does not go away.
         """
+        if not self.knows(manifest):
+            return False
         name, where = _address(manifest, namespace)
         try:
             self._resource(manifest).delete(name=name, namespace=where, _request_timeout=TIMEOUT_S)

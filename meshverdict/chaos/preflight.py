@@ -181,7 +181,10 @@ def _memory(survey: Survey, manifests: Sequence[Mapping[str, Any]]) -> Finding:
     text = f"the lab asks for {_mib(wanted)}"
     if survey.nodes is None or survey.requested is None:
         return Finding("memory", ok=None, detail=f"{text}; what is free may not be looked at")
-    free = sum(node.memory for node in survey.nodes) - survey.requested
+    # A lab that is there already, and is brought up again, needs no second place.
+    places = {str(m["metadata"].get("namespace")) for m in manifests}
+    there = sum(size for name, size in survey.requested_in.items() if name in places)
+    free = sum(node.memory for node in survey.nodes) - survey.requested + there
     remedy = "give it more (minikube start --memory 6g), or add a node"
     return Finding(
         "memory",

@@ -18,25 +18,24 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from meshverdict.chaos import canary, preflight
+from meshverdict.chaos.blast_radius import found_there, is_theirs, marked, refuse_outside, refuse_theirs
 from meshverdict.chaos.canary import Canary
 from meshverdict.chaos.cluster import (
-    ISTIO_NAMESPACE,
     LAB_LABEL,
-    PROTECTED,
     KubeAccess,
     opened,
     root_namespace,
+    short,
 )
-from meshverdict.chaos.manifests import Objects, named, read_manifests
+from meshverdict.chaos.manifests import Objects, named
 from meshverdict.chaos.preflight import Finding
 from meshverdict.chaos.readiness import await_pods
 from meshverdict.chaos.survey import Survey, look
-from meshverdict.model.errors import LabError, UsageError
+from meshverdict.model.errors import LabError
+from meshverdict.model.manifest_files import LEFT_OUT, read_files
 from meshverdict.model.paths import data_folder
 
 Progress = Callable[[str], None]
-POLICIES: Final = "policies"
-_CLUSTER_WIDE: Final = frozenset({"Namespace", "ClusterRole", "ClusterRoleBinding", "IngressClass"})
 _POLL_S: Final = 0.5
 _ENDING_S: Final = 120.0
 
@@ -89,6 +88,8 @@ def prepare(context: str, paths: Sequence[str], *, timeout: float, progress: Pro
         version = _version(access)
         survey = _survey(access)
         spaces = refuse_outside(manifests, _labels_of_namespaces(access), survey.istio_root)
+        objects = Objects(access, Path(scratch))
+        refuse_theirs(manifests, objects)
         found = [*preflight.findings(survey, manifests, context=context), preflight.rights(access)]
         progress(preflight.render(found))
         preflight.refuse_unfit(found)
@@ -96,9 +97,8 @@ def prepare(context: str, paths: Sequence[str], *, timeout: float, progress: Pro
             f"context {context}, {access.host}, Kubernetes {version}: {len(manifests)} objects in {', '.join(spaces)}"
         )
         _await_ended(access, spaces)
-        objects = Objects(access, Path(scratch))
         for manifest in manifests:
-            _apply(objects, manifest)
+            _apply(objects, marked(manifest))
         pods = await_pods(access, spaces, timeout)
         found.append(preflight.enforcement(canary.try_policy(access, canary_namespace(spaces))))
         seconds = round(time.monotonic() - begun, 1)
@@ -138,9 +138,9 @@ def canary_namespace(namespaces: Sequence[str]) -> str:
 def _survey(access: KubeAccess) -> Survey:
     try:
         return look(access)
-    except ApiException as error:
+    except (ApiException, HTTPError) as error:
         raise LabError(
-            f"context {access.context}: the cluster cannot be examined ({_short(error)})"
+            f"context {access.context}: the cluster cannot be examined ({short(error)})"
         ) from error
 
 
@@ -167,9 +167,11 @@ def _await_ended(access: KubeAccess, namespaces: Sequence[str]) -> None:
 def remove(context: str, paths: Sequence[str], *, progress: Progress) -> int:
     """Delete the manifests' objects, last one first; returns how many were there.
 
+    Everything is tried. An object of the whole cluster that is somebody else's is left alone, and said.
+
     Raises:
         UsageError: No such context, or a manifest reaches outside the lab's namespaces; nothing was deleted.
-        LabError: The cluster does not answer, or an object does not go away.
+        LabError: The cluster does not answer, or objects do not go away: all that did is gone.
     """
     manifests = _ordered(_read(paths))
     with opened(context) as access, tempfile.TemporaryDirectory() as scratch:
@@ -177,76 +179,36 @@ def remove(context: str, paths: Sequence[str], *, progress: Progress) -> int:
         there = _labels_of_namespaces(access)
         refuse_outside(manifests, there, root_namespace(access))
         objects = Objects(access, Path(scratch))
-        removed = 0
+        removed, failed = 0, []
         for manifest in reversed(manifests):
             where = manifest["metadata"].get("namespace")
-            if where is None or where in there:
+            if where is not None and where not in there:
+                continue
+            try:
+                if is_theirs(manifest, found_there(objects, manifest)):
+                    progress(
+                        f"{named(manifest)} is not the lab's (it has no label {LAB_LABEL}=true): left alone"
+                    )
+                    continue
                 removed += objects.delete(manifest)
                 progress(f"{named(manifest)} is gone")
+            except (ApiException, LabError) as error:
+                failed.append(f"{named(manifest)} ({short(error)})")
+        if failed:
+            raise LabError(
+                f"context {context}: {removed} objects removed, these were not: {'; '.join(failed)}"
+            )
         return removed
 
 
-def refuse_outside(
-    manifests: Sequence[Mapping[str, Any]],
-    there: Mapping[str, Mapping[str, str]],
-    istio_root: str = ISTIO_NAMESPACE,
-) -> list[str]:
-    """The lab's namespaces that the manifests make or use. Pure.
-
-    Args:
-        manifests: All objects.
-        there: The cluster's namespaces and their labels.
-        istio_root: Istio's root namespace: what is in it concerns every sidecar of the cluster.
-
-    Raises:
-        UsageError: One would touch what is not the lab's.
-    """
-    own: list[str] = []
-    never = PROTECTED | {istio_root}
-    for manifest in manifests:
-        where = manifest["metadata"].get("namespace")
-        if manifest["kind"] == "Namespace":
-            where = manifest["metadata"]["name"]
-        if where in never:
-            raise UsageError(
-                f"{named(manifest)}: {where} is the cluster's own, or Istio's root namespace, where it would"
-                " concern everybody; it is never written to, whatever its labels. Use a namespace of the lab"
-            )
-    for manifest in manifests:
-        if manifest["kind"] != "Namespace":
-            continue
-        name = manifest["metadata"]["name"]
-        if (manifest["metadata"].get("labels") or {}).get(LAB_LABEL) != "true":
-            raise UsageError(f'{named(manifest)}: its manifest lacks the label {LAB_LABEL}: "true"; add it')
-        if name in there and there[name].get(LAB_LABEL) != "true":
-            raise UsageError(
-                f"namespace {name} is on the cluster already and is not labelled {LAB_LABEL}=true, so it is not "
-                f"touched. If it is yours to use: kubectl label namespace {name} {LAB_LABEL}=true"
-            )
-        own.append(name)
-    labelled = {name for name, labels in there.items() if labels.get(LAB_LABEL) == "true"}
-    usable = {*own, *labelled - never}
-    for manifest in manifests:
-        where = manifest["metadata"].get("namespace")
-        if where is None and manifest["kind"] not in _CLUSTER_WIDE:
-            raise UsageError(
-                f"{named(manifest)}: metadata.namespace is missing; name one of the lab's namespaces"
-            )
-        if where is not None and where not in usable:
-            raise UsageError(
-                f"{named(manifest)}: namespace {where!r} is not one of the lab's; nothing was written"
-            )
-        if where is not None and where not in own:
-            own.append(where)
-    return own
-
-
 def _read(paths: Sequence[str]) -> list[dict[str, Any]]:
-    if paths:
-        return [manifest for path in paths for manifest in read_manifests(Path(path))]
-    root = data_folder("manifests")
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[:2].isdigit())
-    return [manifest for folder in folders for manifest in read_manifests(folder)]
+    """The manifests of a lab, as the embedded one reads them: treatments are taken only where they are named."""
+    folders = [Path(path) for path in paths] or [data_folder("manifests")]
+    return [
+        manifest
+        for folder in folders
+        for manifest in read_files(folder, what="--manifests", left_out=LEFT_OUT)
+    ]
 
 
 def _ordered(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -258,7 +220,7 @@ def _version(access: KubeAccess) -> str:
         return access.version()
     except (ApiException, HTTPError) as error:
         raise LabError(
-            f"context {access.context}: {access.host} does not answer as a Kubernetes API ({_short(error)}); "
+            f"context {access.context}: {access.host} does not answer as a Kubernetes API ({short(error)}); "
             "is the cluster running, and is the context right?"
         ) from error
 
@@ -267,7 +229,7 @@ def _labels_of_namespaces(access: KubeAccess) -> dict[str, dict[str, str]]:
     try:
         found = access.json(access.core.list_namespace)
     except ApiException as error:
-        raise LabError(f"context {access.context}: namespaces cannot be listed ({_short(error)})") from error
+        raise LabError(f"context {access.context}: namespaces cannot be listed ({short(error)})") from error
     return {i["metadata"]["name"]: dict(i["metadata"].get("labels") or {}) for i in found["items"]}
 
 
@@ -275,8 +237,4 @@ def _apply(objects: Objects, manifest: Mapping[str, Any]) -> None:
     try:
         objects.apply(manifest)
     except (ApiException, HTTPError) as error:
-        raise LabError(f"{named(manifest)}: the cluster refuses it ({_short(error)})") from error
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(getattr(error, "reason", "") or error).split())[:200]
+        raise LabError(f"{named(manifest)}: the cluster refuses it ({short(error)})") from error

@@ -36,7 +36,11 @@ _PLUGINS: Final = {
     "kube-router": "kube-router",
     "azure-npm": "Azure NPM",
 }
-_UNITS: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
+_UNITS: Final = {
+    **{f"{letter}i": 2 ** (10 * n) for n, letter in enumerate("KMGTPE", 1)},
+    **{letter: 10.0 ** (3 * n) for n, letter in enumerate("kMGTPE", 1)},
+    "m": 1e-3,
+}
 _FINISHED: Final = ("Succeeded", "Failed")
 
 
@@ -60,6 +64,7 @@ class Survey:
         istio_root: Istio's root namespace, which is never written to.
         classes: Ingress classes and their controllers.
         requested: Memory that the running pods have asked for, bytes.
+        requested_in: What of it those in a namespace of the lab have asked for, by namespace.
         lab: The namespaces that are labelled as a lab.
     """
 
@@ -70,6 +75,7 @@ class Survey:
     classes: Mapping[str, str] | None = None
     nodes: tuple[Node, ...] | None = None
     requested: int | None = None
+    requested_in: Mapping[str, int] = field(default_factory=dict)
     lab: tuple[str, ...] = ()
     denied: tuple[str, ...] = field(default=())
 
@@ -124,6 +130,7 @@ def look(access: KubeAccess) -> Survey:
     classes = items("ingressclasses", network.list_ingress_class)
     nodes = items("nodes", access.core.list_node)
     pods = items("pods", access.core.list_pod_for_all_namespaces)
+    lab = tuple(access.lab_namespaces())
     return Survey(
         version=access.version(),
         plugins=None if daemons is None else _plugins(daemons),
@@ -132,7 +139,11 @@ def look(access: KubeAccess) -> Survey:
         classes=None if classes is None else _classes(classes),
         nodes=None if nodes is None else tuple(map(_node, nodes)),
         requested=None if pods is None else sum(map(requested_memory, pods)),
-        lab=tuple(access.lab_namespaces()),
+        requested_in={
+            name: sum(requested_memory(p) for p in pods or () if p["metadata"]["namespace"] == name)
+            for name in lab
+        },
+        lab=lab,
         denied=tuple(denied),
     )
 
@@ -186,15 +197,20 @@ def wanted_memory(manifests: Sequence[Mapping[str, Any]]) -> int:
     for manifest in manifests:
         spec = manifest.get("spec") or {}
         if isinstance(spec.get("template"), Mapping):
-            total += int(spec.get("replicas", 1)) * requested_memory(spec["template"])
+            total += _whole(spec.get("replicas")) * requested_memory(spec["template"])
     return total
+
+
+def _whole(replicas: object) -> int:
+    """How many replicas a manifest asks for; one where it does not say, or says no number: the API refuses that."""
+    return replicas if isinstance(replicas, int) else 1
 
 
 def quantity(text: object) -> int:
     """A Kubernetes quantity of memory in bytes; 0 for what is none.
 
-    >>> quantity("128Mi"), quantity("2G"), quantity(1024), quantity("?")
-    (134217728, 2000000000, 1024, 0)
+    >>> quantity("128Mi"), quantity("2G"), quantity(1024), quantity("128974848000m"), quantity("?")
+    (134217728, 2000000000, 1024, 128974848, 0)
     """
     word = str(text)
     unit = next((u for u in _UNITS if word.endswith(u)), "")

@@ -150,3 +150,15 @@ def test_memory_is_counted_as_kubernetes_writes_it():
     assert (
         wanted_memory([{"kind": "Deployment", "spec": {"replicas": 3, "template": template}}]) == 192 * 2**20
     )
+
+
+def test_a_lab_that_is_there_already_needs_no_second_place():
+    """`up` again, or `doctor` on a lab that is up: what its own pods have asked for counts once."""
+    wanted = wanted_memory(MANIFESTS) + 256 * 2**20
+    full = {"requested": sum(n.memory for n in NODES) - 256 * 2**20}
+    kept = {name: getattr(WHOLE, name) for name in Survey.__slots__} | full
+    assert found(Survey(**kept), "memory").ok is False
+    again = Survey(**kept | {"requested_in": {"c-app-count": wanted, "somebody-elses": wanted}})
+    assert found(again, "memory").ok is True
+    other = Survey(**kept | {"requested_in": {"somebody-elses": wanted}})
+    assert found(other, "memory").ok is False

@@ -40,6 +40,21 @@ def test_somebody_elses_namespace_is_refused_before_the_first_write(foreign):
     assert "a-ingress-traefik" not in foreign.kubectl("get", "ns", "-o", "name")
 
 
+def test_somebody_elses_cluster_role_is_neither_written_over_nor_removed(foreign):
+    """Many clusters have a Traefik of their own, whose ClusterRole has the name of the lab's."""
+    theirs = ("clusterrole", "traefik-ingress-controller")
+    foreign.kubectl("create", *theirs, "--verb=get", "--resource=secrets")
+    before = foreign.objects()
+    done = foreign.meshverdict("up", "--context", "far-away")
+    assert done.returncode == 2
+    assert "ClusterRole traefik-ingress-controller is on the cluster already" in done.stderr
+    done = foreign.meshverdict("down", "--context", "far-away")
+    assert done.returncode == 0
+    assert "ClusterRole traefik-ingress-controller is not the lab's" in done.stderr
+    assert foreign.objects() == before
+    assert "secrets" in foreign.kubectl("get", *theirs, "-o", "yaml")
+
+
 def test_an_unknown_context_is_refused(foreign):
     """The message lists the contexts that there are; KUBECONFIG's current context is not used instead."""
     done = foreign.meshverdict("up", "--context", "nope")
