@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from meshverdict.chaos.cluster import short
 from meshverdict.chaos.manifests import Manifest, Objects, named
 from meshverdict.chaos.owner import Owner
 from meshverdict.chaos.prober import LABEL
@@ -168,13 +169,19 @@ def kept(access: KubeAccess, scratch: Path, namespaces: Iterable[str], experimen
             log.warning("The ledger %s/%s could not be closed: %s", ledger.namespace, NAME, error)
 
 
+class LeftError(LabError):
+    """Something that a dead run changed could not be put back; its ledger stays."""
+
+
 def recover(access: KubeAccess, scratch: Path, namespaces: Iterable[str]) -> list[str]:
     """Put back what dead runs changed; returns what was put back, in words.
 
     Raises:
-        LabError: The run whose ledger it is lives, or something cannot be put back.
+        LeftError: Something cannot be put back; everything else is.
+        LabError: The run whose ledger it is lives, or its ledger cannot be read.
     """
-    done = []
+    done: list[str] = []
+    failed: list[str] = []
     objects = Objects(access, scratch)
     for namespace in sorted(namespaces):
         found = _read(access, namespace)
@@ -182,13 +189,23 @@ def recover(access: KubeAccess, scratch: Path, namespaces: Iterable[str]) -> lis
             continue
         run, changes = found
         _refuse_living(access, namespace, run)
-        done += [
-            f"{named(change)} as it was before {run.get('experiment')!r}"
-            for change in reversed(changes)
-            if _undo(objects, change)
-        ]
+        left = []
+        for change in reversed(changes):
+            try:
+                if _undo(objects, change):
+                    done.append(f"{named(change)} as it was before {run.get('experiment')!r}")
+            except (ApiException, LabError) as error:
+                left.append(f"{named(change)} ({short(error)})")
         _restart(access, [c["metadata"]["name"] for c in changes if c["kind"] == "Namespace"], namespaces)
-        _delete(access, namespace)
+        if left:
+            failed.append(f"{', '.join(left)}: ConfigMap {namespace}/{NAME} says how it was")
+        else:
+            _delete(access, namespace)
+    if failed:
+        raise LeftError(
+            f"what an earlier run changed could not be put back ({len(done)} other objects were): {'; '.join(failed)}."
+            " Put it back by hand, and delete that ConfigMap"
+        )
     return done
 
 
@@ -255,7 +272,9 @@ def _undo(objects: Objects, change: Mapping[str, Any]) -> bool:
 
 
 def _undone(objects: Objects, change: Mapping[str, Any]) -> bool:
-    found = objects.get(change, change["metadata"].get("namespace"))
+    # Of a kind that the cluster has forgotten, as when a mesh was uninstalled, nothing is there.
+    known = objects.knows(change)
+    found = objects.get(change, change["metadata"].get("namespace")) if known else None
     before: Mapping[str, Any] | None = change["before"]
     if found is None or before is None:
         return found is None and before is None

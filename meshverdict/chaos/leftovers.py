@@ -28,15 +28,23 @@ def sweep(access: KubeAccess, scratch: Path, namespaces: Iterable[str]) -> list[
     """Put everything back as it was before the runs that died; returns what was done, in words.
 
     Raises:
-        LabError: A run that lives uses this lab, or something does not go away.
+        LabError: A run that lives uses this lab; or something cannot be put back, or does not go away, and all the
+            rest was tried.
     """
     places = tuple(namespaces)
-    done = [f"put back {words}" for words in ledger.recover(access, scratch, places)]
+    left: LabError | None = None
+    done: list[str] = []
+    try:
+        done += [f"put back {words}" for words in ledger.recover(access, scratch, places)]
+    except ledger.LeftError as error:
+        left = error  # its probers and its load are dead weight in any case
     done += [f"removed a prober in {place}" for place in prober.remove(access, places)]
     done += [f"removed a canary in {place}" for place in places if canary.remove(access, place)]
     done += [f"removed pod {pod}" for pod in _remove_pods(access, places)]
     for place in places:
         done += [f"removed the load {place}/{name}" for name in _remove_loads(access, place)]
+    if left is not None:
+        raise left
     return done
 
 

@@ -248,3 +248,28 @@ def test_what_a_run_could_not_roll_back_is_left_to_the_next(access, cluster, tmp
         "put back ConfigMap d-redis/mine as it was before 'a test'"
     ]
     assert Objects(access, tmp_path).get(CONFIG) is None
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it(access, cluster, tmp_path):
+    """All the rest is put back and removed, the ledger stays, and the message names the object; a kind is forgotten."""
+    gone = {
+        "apiVersion": "mesh.example/v1",
+        "kind": "Gone",
+        "metadata": {"name": "x", "namespace": "d-redis"},
+    }
+    made = remember(access, tmp_path, CONFIG, dead())
+    made._stop.set()
+    made.changes += [{**gone, "before": None}, {**gone, "before": {**gone, "spec": {"a": 1}}}]
+    made._write(ended=True)
+    cluster.kubectl("apply", "-f", "-", text=json.dumps(CONFIG))
+    cluster.kubectl(
+        "run", "stray", "-n", "d-redis", "--image", "pause", "--labels", f"{ledger.LABEL}=intruder"
+    )
+    with pytest.raises(LabError, match=r"Gone d-redis/x .*ConfigMap load/meshverdict-run says how it was"):
+        sweep(access, tmp_path, access.lab_namespaces())
+    assert Objects(access, tmp_path).get(CONFIG) is None
+    assert "stray" not in cluster.kubectl("get", "pods", "-n", "d-redis", "-o", "name")
+    made.changes = made.changes[:2]
+    made._write(ended=True)
+    assert sweep(access, tmp_path, access.lab_namespaces()) == []
+    assert ledger._read(access, "load") is None
