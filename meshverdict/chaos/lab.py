@@ -191,7 +191,6 @@ def _start(wanted: Wanted, tie: int) -> Lab:
     log.info("No lab is up: starting one for this run")
     asked = time.time()
     argv = [sys.executable, "-m", "meshverdict", "up", "-o", "json", *wanted.options(), "--tie", str(tie)]
-    environ = {k: v for k, v in os.environ.items() if k != "MESHVERDICT_CONTEXT"}
     try:
         done = subprocess.run(
             argv,
@@ -201,7 +200,7 @@ def _start(wanted: Wanted, tie: int) -> Lab:
             text=True,
             timeout=UP_TIMEOUT_S,
             check=False,
-            env=environ,
+            env=_environ(),
         )
     except subprocess.TimeoutExpired as error:
         raise LabError(
@@ -220,10 +219,17 @@ def _start(wanted: Wanted, tie: int) -> Lab:
     return _lab(answer, state_root() / wanted.name, started_here=ours)
 
 
+def _environ() -> dict[str, str]:
+    """Ours, without the choice of a real cluster: `up` and `down` would refuse it."""
+    return {k: v for k, v in os.environ.items() if k != "MESHVERDICT_CONTEXT"}
+
+
 def _stop(name: str) -> None:
     argv = [sys.executable, "-m", "meshverdict", "down", "--name", name]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=DOWN_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            argv, env=_environ(), capture_output=True, text=True, timeout=DOWN_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         log.warning(
             "The lab of this run does not stop in %g s; its end of the tie is closed now", DOWN_TIMEOUT_S

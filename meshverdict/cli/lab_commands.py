@@ -19,7 +19,7 @@ from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, La
 from meshverdict.model.settings import LabSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from meshverdict.chaos.cluster import KubeAccess
 
@@ -51,6 +51,8 @@ def up(options: argparse.Namespace) -> int:
     """Start a lab and wait until everything is Ready."""
     from meshverdict.lab.up import start  # noqa: PLC0415 - quick start of the other commands
 
+    if not options.timeout > 0:
+        raise UsageError(f"--timeout {options.timeout:g}: seconds, more than 0")
     if options.context:
         return _prepare(options)
     _refuse_exported("up", "bring the lab to")
@@ -189,9 +191,22 @@ def running_lab(name: str) -> LabInfo:
     return info
 
 
+def _refuse_unknown(info: LabInfo, namespaces: Sequence[str]) -> None:
+    """Of a namespace that is not there nothing could be wrong, which would look like an answer."""
+    if not namespaces:
+        return
+    there = [n["metadata"]["name"] for n in ApiClient(info.kubeconfig).get("/api/v1/namespaces")["items"]]
+    unknown = [name for name in namespaces if name not in there]
+    if unknown:
+        raise UsageError(
+            f"-n {', '.join(unknown)}: the lab has no such namespace (it has: {', '.join(there)})"
+        )
+
+
 def status(options: argparse.Namespace) -> int:
     """The lab's settings and pods; exit 3 while a pod is not Ready."""
     info = running_lab(options.name)
+    _refuse_unknown(info, [options.namespace] if options.namespace else [])
     where = f"/namespaces/{options.namespace}" if options.namespace else ""
     pods = ApiClient(info.kubeconfig).get(f"/api/v1{where}/pods")["items"]
     now = datetime.now(UTC)
@@ -217,7 +232,9 @@ def reach(options: argparse.Namespace) -> int:
     from meshverdict.lab.reach import reach as try_all  # noqa: PLC0415
     from meshverdict.lab.reach import render as table  # noqa: PLC0415
 
-    rows = try_all(running_lab(options.name), options.namespace)
+    info = running_lab(options.name)
+    _refuse_unknown(info, options.namespace)
+    rows = try_all(info, options.namespace)
     answer([row.as_dict() for row in rows], as_json=options.output == "json", text=table(rows))
     return EXIT_DEVIATES if any(row.agrees is False for row in rows) else EXIT_HOLDS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import ssl
 import urllib.error
@@ -49,7 +50,11 @@ class ApiClient:
             raise LabError(
                 f"the lab's API answered {error.code} to GET {path}: {error.read(500).decode(errors='replace')}"
             ) from error
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (
+            OSError,
+            ValueError,
+            http.client.HTTPException,
+        ) as error:  # gone, or going in the middle of its answer
             raise LabError(
                 f"the lab's API at {self.server} does not answer ({error}); see `meshverdict status`"
             ) from error

@@ -88,7 +88,7 @@ def reach(info: LabInfo, namespaces: Sequence[str] = ()) -> list[Row]:
         namespaces: Only pods of these are sources and destinations; empty means all.
 
     Raises:
-        LabError: A pod could not be asked.
+        LabError: A pod could not be asked, or there is no connection to try.
     """
     client = ApiClient(info.kubeconfig)
     manifests = {_key(pod): pod for pod in client.get("/api/v1/pods")["items"]}
@@ -104,6 +104,9 @@ def reach(info: LabInfo, namespaces: Sequence[str] = ()) -> list[Row]:
         for (destination, port), word in zip(targets, answers, strict=True):
             if source.key != destination.key:
                 rows.append(_row(predict(rules, source, destination, "TCP", port), word))
+    if not rows:
+        places = f"namespace {', '.join(namespaces)}" if namespaces else "the lab"
+        raise LabError(f"{places} has no two pods of which one declares a TCP port: there is nothing to try")
     return rows
 
 
@@ -149,6 +152,7 @@ def _try(info: LabInfo, pod: Mapping[str, Any], targets: Sequence[tuple[PodNet, 
     from kubernetes import client, config  # noqa: PLC0415 - slow to import, and only this command needs it
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from kubernetes.stream import stream  # noqa: PLC0415
+    from websocket import WebSocketException  # noqa: PLC0415
 
     api = client.CoreV1Api(config.new_client_from_config(info.kubeconfig))  # type: ignore[no-untyped-call]
     addresses = json.dumps([[target.ip, port] for target, port in targets])
@@ -167,7 +171,7 @@ def _try(info: LabInfo, pod: Mapping[str, Any], targets: Sequence[tuple[PodNet, 
             _preload_content=True,
         )
         answers: list[str | None] = json.loads(said.replace("'", '"'))
-    except (ApiException, ValueError) as error:
+    except (ApiException, WebSocketException, OSError, ValueError) as error:
         raise LabError(f"pod {_key(pod)} could not try its connections: {error}") from error
     return answers
 

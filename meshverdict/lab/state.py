@@ -105,7 +105,7 @@ class StateFolder:
             )
 
     def lock(self) -> int | None:
-        """Take the lock of a running lab; returns its file descriptor, None if somebody holds it."""
+        """Take the lock of a running lab; returns its file descriptor, None if somebody holds it, or asks for it."""
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,13 +122,27 @@ class StateFolder:
             return None
 
     def running(self) -> bool:
-        """Whether a keeper holds the lock."""
-        if not self.lock_file.exists():
+        """Whether a keeper holds the lock.
+
+        Asked with a shared lock, so that two who ask at once do not take each other for a keeper.
+
+        Raises:
+            LabError: The state folder cannot be looked into.
+        """
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
             return False
-        descriptor = self.lock()
-        if descriptor is None:
+        except OSError as error:
+            raise LabError(
+                f"state folder {self.path}: {error.strerror}; set XDG_STATE_HOME to a folder of yours"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
         return False
 
     def info(self) -> LabInfo | None:

@@ -95,6 +95,11 @@ def _already_up(running: LabInfo, options: UpOptions) -> LabInfo:
             f"lab {options.name!r} is up with other manifests ({', '.join(running.manifests)}); apply yours with "
             f"kubectl, or type `meshverdict down{flag}` first"
         )
+    if options.images and options.images != running.images:
+        raise LabError(
+            f"lab {options.name!r} is up with {running.images or 'no image table of yours'}, not with --images"
+            f" {options.images}; type `meshverdict down{flag}` first, or choose another --name"
+        )
     return running
 
 
@@ -130,8 +135,9 @@ def _start_keeper(options: UpOptions, state: StateFolder) -> subprocess.Popen[st
             cwd="/",
         )
     assert keeper.stdin is not None  # noqa: S101 - for the type checker: a pipe was asked for
-    keeper.stdin.write(options.to_json() + "\n")
-    keeper.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has ended already; `_await_ready` says so
+        keeper.stdin.write(options.to_json() + "\n")
+        keeper.stdin.close()
     return keeper
 
 

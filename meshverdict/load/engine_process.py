@@ -49,9 +49,10 @@ class EngineProcess:
         self._began = time.perf_counter()
         self._rest = b""
         self.fd, end = os.pipe()
+        parent = os.getpid()
         self.pid = fork()
         if self.pid == 0:
-            _live(loop, end)
+            _live(loop, end, parent)
         os.close(end)
         os.set_blocking(self.fd, False)
 
@@ -112,11 +113,13 @@ class EngineProcess:
             os.kill(self.pid, number)
 
 
-def _live(loop: OpenLoop, end: int) -> NoReturn:
+def _live(loop: OpenLoop, end: int, parent: int) -> NoReturn:
     """The fork's life, from the first line to the exit."""
     code = 1
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before we could ask to be told
+            os._exit(code)
         signal.set_wakeup_fd(-1)
         for number in _STOP:
             signal.signal(number, signal.SIG_IGN)

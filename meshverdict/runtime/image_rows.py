@@ -179,7 +179,7 @@ def read_images(file: Path) -> list[Image]:
         values = yaml.safe_load(file.read_text())
     except OSError as error:
         raise UsageError(f"--images {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"--images {file}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UsageError(f"--images {file}: expected a mapping of image names, e.g. 'my-app: {{cmd: [...]}}'")

@@ -161,7 +161,7 @@ class SpawnClient:
         number = self._next
         try:
             process = await self._process(request, ())
-        except SpawnError:
+        except BaseException:  # nobody waits any more, too
             if number in self._terminals:
                 os.close(self._terminals.pop(number))
             raise
@@ -232,7 +232,10 @@ class SpawnClient:
             if process is not None:
                 process.finish(message["status"])
         elif message.get("terminal"):
-            self._terminals[message["id"]] = descriptors[0]
+            if self._waiting[message["id"]].cancelled():
+                os.close(descriptors[0])
+            else:
+                self._terminals[message["id"]] = descriptors[0]
         else:
             if "pid" in message:  # known before its end can be reported in the same batch
                 pid = message["pid"]

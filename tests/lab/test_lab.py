@@ -134,6 +134,22 @@ def test_reach_predicts_what_packets_do(lab):
     }
 
 
+@pytest.mark.parametrize("command", ["reach", "status"])
+def test_of_a_namespace_that_is_not_there_nothing_is_said_to_be_right(lab, command):
+    """A slip of the pen would otherwise look like an answer: exit 2, and the namespaces that there are."""
+    done = lab["command"].run(command, "-n", "d-rediss")
+    assert done.returncode == 2
+    assert "-n d-rediss: the lab has no such namespace" in done.stderr
+    assert "d-redis" in done.stderr
+
+
+def test_where_nothing_can_be_tried_nothing_agrees(lab):
+    """A namespace without pods: could not measure."""
+    done = lab["command"].run("reach", "-n", "default")
+    assert done.returncode == 3
+    assert "nothing to try" in done.stderr
+
+
 def test_down_leaves_nothing(command):
     """After down there is no process, mount, interface, rule or kubeconfig; and a second down is no error."""
     before = Footprint.now()

@@ -108,6 +108,7 @@ def test_a_user_s_rows_are_added_and_win(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: [1", "not YAML"),
+        ("\udcff", "not YAML"),
         ("- a", "expected a mapping of image names"),
         ("app: run", "image 'app': expected a mapping"),
         ("app: {comand: [x]}", "unknown key 'comand'; known are"),
@@ -121,7 +122,7 @@ def test_a_user_s_rows_are_added_and_win(tmp_path: Path) -> None:
 def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     """File, image and key are named."""
     file = tmp_path / "images.yaml"
-    file.write_text(text)
+    file.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=message) as caught:
         read_images(file)
     assert str(file) in str(caught.value)
