@@ -17,7 +17,8 @@ from kubernetes.client.exceptions import ApiException
 
 from meshverdict.analysis.flows import DROPPED, Flow, parse_flow
 from meshverdict.chaos import hubble
-from meshverdict.chaos.manifests import NOT_FOUND
+from meshverdict.chaos.cluster import short
+from meshverdict.chaos.manifests import FORBIDDEN, NOT_FOUND
 from meshverdict.chaos.recorder import LineFile
 from meshverdict.load.follow import OVERLAP_S, follow, pod_log
 from meshverdict.model.errors import LabError
@@ -33,6 +34,7 @@ NAMESPACE: Final = "meshverdict-system"
 PREFIX: Final = "flows-"
 _KEPT: Final = 50_000
 _AGAIN: Final = 500
+_REFUSALS: Final = (401, FORBIDDEN)
 
 
 class FlowLog:
@@ -55,6 +57,7 @@ class FlowLog:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.pods: list[str] = []
+        self._refused: dict[str, str] = {}
         self._file = LineFile(path)
 
     def start(self) -> None:
@@ -62,7 +65,7 @@ class FlowLog:
         try:
             found = self._access.json(self._access.core.list_namespaced_pod, NAMESPACE)["items"]
         except ApiException as error:
-            if error.status not in {403, NOT_FOUND}:
+            if error.status not in {FORBIDDEN, NOT_FOUND}:
                 raise
             found = []
         pods = [p for p in found if p["metadata"]["name"].startswith(PREFIX)]
@@ -103,8 +106,14 @@ class FlowLog:
 
     @property
     def failure(self) -> str | None:
-        """Why no more is written, if the file could not be."""
-        return self._file.failure
+        """Why the record is not whole: the file could not be written, or a pod or an agent does not tell."""
+        silent = [] if self._switched_off else [agent.failure for agent in self.agents]
+        return self._file.failure or next((r for r in (*self._refused.values(), *silent) if r), None)
+
+    @property
+    def _switched_off(self) -> bool:
+        """Whether no agent was ever read: then the cluster has no flow log, rather than one with a hole."""
+        return bool(self.agents) and not any(agent.told for agent in self.agents)
 
     @property
     def lines(self) -> int:
@@ -135,7 +144,17 @@ class FlowLog:
 
         log = pod_log(self._access.core, pod, NAMESPACE, container)
         first = max(1, int(time.time() - self._start) + 2)
-        follow(lambda since: log(since or first), feed, lambda: False, self._stop)
+
+        def opened(since: int | None) -> Iterator[bytes]:
+            try:
+                yield from log(since or first)
+            except ApiException as error:
+                # A log that we may not read is silent, and silence looks like a network in which nothing is dropped.
+                if error.status in _REFUSALS:
+                    self._refused[pod] = f"the log of {NAMESPACE}/{pod} cannot be read ({short(error)})"
+                raise
+
+        follow(opened, feed, lambda: False, self._stop)
 
     @staticmethod
     def _parse(text: bytes) -> Flow | None:
@@ -157,6 +176,8 @@ class FlowLog:
         Raises:
             LabError: This cluster has no flow log, so nothing can be said.
         """
+        if self._switched_off and self.agents[0].failure is not None:
+            raise LabError(f"{self.agents[0].failure}: without its flow log, dropped flows cannot be counted")
         if not self.pods:
             raise LabError(
                 f"this cluster has no flow log (no pods {PREFIX}* in namespace {NAMESPACE}, and no Cilium whose agents"
@@ -172,10 +193,13 @@ class FlowLog:
             )
 
     def stop(self) -> None:
-        """Stop following."""
+        """Stop following; a flow log that never told anything is none."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=0.5)
+        if self._switched_off:
+            self.pods = []
+            self._path.unlink(missing_ok=True)
 
 
 @contextmanager

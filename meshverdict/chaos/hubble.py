@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
 
 from meshverdict.analysis.hubble import command, counts, lost_events
+from meshverdict.chaos.cluster import short
 from meshverdict.chaos.manifests import FORBIDDEN, NOT_FOUND
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ SELECTOR: Final = "k8s-app=cilium"
 CONTAINER: Final = "cilium-agent"
 _PAUSE_S: Final = 1.0
 _POLL_S: Final = 0.5
+_SETTLED_S: Final = 2.0
 Take = Callable[[bytes], None]
 
 
@@ -60,7 +63,8 @@ class Agent:
 
     Attributes:
         lost: Events that its Hubble could not keep up with: dropped flows are then at least those counted.
-        failure: Why nothing was read, if it is so.
+        told: Whether it was ever read: where Hubble is switched off it never is.
+        failure: Why nothing is read, as long as it is so: what Hubble tells meanwhile is missing from the record.
     """
 
     def __init__(self, access: KubeAccess, pod: str, namespaces: Iterable[str]) -> None:
@@ -70,6 +74,7 @@ class Agent:
         self._namespaces = tuple(namespaces)
         self._newest: str | None = None
         self.lost = 0
+        self.told = False
         self.failure: str | None = None
 
     def follow(self, take: Take, stop: threading.Event) -> None:
@@ -80,6 +85,7 @@ class Agent:
                     self._one(line, take)
             except (ApiException, HTTPError, OSError, WebSocketException) as error:
                 log.debug("hubble in %s: connection lost (%r)", self._pod, error)
+                self.failure = f"`hubble observe` in {NAMESPACE}/{self._pod} is not reached: {short(error)}"
             stop.wait(_PAUSE_S)
 
     def _one(self, text: bytes, take: Take) -> None:
@@ -89,6 +95,7 @@ class Agent:
             return
         if not isinstance(line, dict):
             return
+        self.told = True
         self.lost += lost_events(line)
         flow = line.get("flow", line)
         moment = flow.get("time") if isinstance(flow, dict) else None
@@ -110,10 +117,12 @@ class Agent:
             tty=False,
             _preload_content=False,
         )
-        rest = ""
+        rest, began = "", time.monotonic()
         try:
             while session.is_open() and not stop.is_set():
                 session.update(timeout=_POLL_S)
+                if time.monotonic() > began + _SETTLED_S:
+                    self.told, self.failure = True, None  # it lasts; a command that cannot run ends at once
                 *whole, rest = (rest + (session.read_stdout() if session.peek_stdout() else "")).split("\n")
                 yield from (line.encode() for line in whole)
             said = session.read_stderr() if session.peek_stderr() else ""

@@ -6,9 +6,11 @@ import json
 import time
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos import flows, hubble
 from meshverdict.chaos.cluster import KubeAccess
+from meshverdict.model.errors import LabError
 
 from .foreign import Foreign
 
@@ -71,3 +73,59 @@ def test_a_cluster_without_agents_has_no_flow_log_of_hubbles(access, monkeypatch
     """It is said, rather than taken for a network in which nothing is dropped."""
     monkeypatch.setattr(hubble, "SELECTOR", "k8s-app=other")
     assert hubble.agents(access) == []
+
+
+def until(condition):
+    """Wait for it."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_agent_that_goes_silent_spoils_the_record(access, tmp_path, monkeypatch):
+    """The rest of the flow log would say that nothing was dropped; where it tells again, the record is whole again."""
+    monkeypatch.setattr(flows, "PREFIX", "no-such-pod-")
+    monkeypatch.setattr(hubble, "_SETTLED_S", 0.2)
+    real = hubble.command
+    monkeypatch.setattr(hubble, "command", lambda *_: ["hubble-is-not-here"])
+    with flows.recording(access, tmp_path / "flows.jsonl", ["d-redis"]) as log:
+        log.agents[0].told = True  # it was read before
+        until(lambda: log.failure)
+        assert "hubble observe` in kube-system/cilium-x7k2p" in log.failure
+        monkeypatch.setattr(hubble, "command", real)
+        until(lambda: log.failure is None)
+    assert (tmp_path / "flows.jsonl").stat().st_size
+
+
+def test_where_hubble_is_switched_off_there_is_no_flow_log(access, tmp_path, monkeypatch):
+    """The run goes on without one, as without Cilium; who asks for dropped flows hears why."""
+    monkeypatch.setattr(flows, "PREFIX", "no-such-pod-")
+    monkeypatch.setattr(hubble, "command", lambda *_: ["hubble-is-not-here"])
+    with flows.recording(access, tmp_path / "flows.jsonl", ["d-redis"]) as log:
+        until(lambda: log.agents[0].failure)
+        assert log.failure is None
+        with pytest.raises(LabError, match="without its flow log, dropped flows cannot be counted"):
+            log.dropped("", "", start=0, end=1)
+    assert log.pods == []
+    assert not (tmp_path / "flows.jsonl").exists()
+
+
+def test_a_log_that_may_not_be_read_spoils_the_record(access, tmp_path, monkeypatch):
+    """Whoever may list the log pods may not always read them."""
+
+    def refused(*_):
+        def log(_):
+            raise ApiException(status=403, reason="Forbidden")
+            yield
+
+        return log
+
+    monkeypatch.setattr(flows, "pod_log", refused)
+    with flows.recording(access, tmp_path / "flows.jsonl", ["d-redis"]) as log:
+        assert log.pods == ["flows-node-a"]
+        deadline = time.monotonic() + 10
+        while log.failure is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert "flows-node-a cannot be read (Forbidden)" in log.failure
