@@ -26,13 +26,44 @@ from meshverdict.model.manifest_files import LEFT_OUT, read_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Functions of chaosk8s that make a policy of a fixed name, and that change a workload.
+# What chaosk8s' actions do to objects that their arguments name: policies of a fixed name, objects called `name`, and
+# objects that a file describes. Secrets are left out: what is in one is written down nowhere.
 _POLICIES: Final = {
-    "deny_all_ingress": "chaostoolkit-deny-all-ingress",
-    "deny_all_egress": "chaostoolkit-deny-all-egress",
-    "allow_dns_access": "chaostoolkit-allow-dns",
+    f"{prefix}{action}": name
+    for action, name in (
+        ("deny_all_ingress", "chaostoolkit-deny-all-ingress"),
+        ("deny_all_egress", "chaostoolkit-deny-all-egress"),
+        ("allow_dns_access", "chaostoolkit-allow-dns"),
+    )
+    for prefix in ("", "remove_")
 }
-_SCALED: Final = {"scale_deployment": "Deployment", "scale_statefulset": "StatefulSet"}
+_NAMED: Final = {
+    "delete_deployment": "Deployment",
+    "scale_deployment": "Deployment",
+    "scale_microservice": "Deployment",
+    "remove_statefulset": "StatefulSet",
+    "scale_statefulset": "StatefulSet",
+    "delete_daemon_set": "DaemonSet",
+    "update_daemon_set": "DaemonSet",
+    "delete_service": "Service",
+    "remove_service_endpoint": "Service",
+    "delete_ingress": "Ingress",
+    "update_ingress": "Ingress",
+    "remove_network_policy": "NetworkPolicy",
+}
+_DESCRIBED: Final = {
+    "create_deployment": "Deployment",
+    "start_microservice": "Deployment",
+    "create_statefulset": "StatefulSet",
+    "create_daemon_set": "DaemonSet",
+    "create_service_endpoint": "Service",
+    "create_ingress": "Ingress",
+}
+_VERSIONS: Final = {
+    "Service": "v1",
+    "Ingress": "networking.k8s.io/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +133,17 @@ def _changed(name: str, function: str, arguments: Mapping[str, Any]) -> list[Mad
     """What chaosk8s' actions do to objects that they name by arguments alone."""
     namespace = str(arguments.get("ns", "default"))
     if function in _POLICIES:
-        manifest = _addressed("networking.k8s.io/v1", "NetworkPolicy", _POLICIES[function])
-        return [Made(name, namespace, manifest)]
-    if function in _SCALED and arguments.get("name"):
-        return [Made(name, namespace, _addressed("apps/v1", _SCALED[function], str(arguments["name"])))]
+        return [Made(name, namespace, _addressed("NetworkPolicy", _POLICIES[function]))]
+    if function in _NAMED and arguments.get("name"):
+        return [Made(name, namespace, _addressed(_NAMED[function], str(arguments["name"])))]
+    if function in _DESCRIBED and arguments.get("spec_path"):
+        found = read_manifests(Path(str(arguments["spec_path"])))
+        return [Made(name, namespace, _addressed(_DESCRIBED[function], m["metadata"]["name"])) for m in found]
     return []
 
 
-def _addressed(version: str, kind: str, name: str) -> Manifest:
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
+def _addressed(kind: str, name: str) -> Manifest:
+    return {"apiVersion": _VERSIONS.get(kind, "apps/v1"), "kind": kind, "metadata": {"name": name}}
 
 
 def _arguments(
@@ -127,7 +160,11 @@ def _made(name: str, provider: Mapping[str, Any], arguments: Mapping[str, Any]) 
         # chaosk8s sends it to this namespace, whatever the manifest says.
         return [Made(name, str(arguments.get("ns", "default")), manifest)]
     if function == "create_custom_object":
-        resource = arguments.get("resource")
+        resource, file = arguments.get("resource"), arguments.get("resource_as_yaml_file")
+        if resource is None and file:
+            return [
+                Made(name, str(arguments.get("ns", "default")), m) for m in read_manifests(Path(str(file)))
+            ]
         if not isinstance(resource, dict):
             raise UsageError(
                 f"activity {name!r}: `resource` must be an object, not {type(resource).__name__}"

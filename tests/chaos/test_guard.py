@@ -1,12 +1,14 @@
 """What must be right before anything is touched."""
 
 import copy
+import importlib
 
 import pytest
 import yaml
 
+from meshverdict.chaos import guard
 from meshverdict.chaos.experiment_file import Treatment
-from meshverdict.chaos.guard import made_by, refuse_idle, refuse_outside
+from meshverdict.chaos.guard import made_by, refuse_idle, refuse_outside, touched_by
 from meshverdict.chaos.manifests import read_manifests
 from meshverdict.model.errors import UsageError
 
@@ -124,3 +126,37 @@ def test_action_on_the_whole_cluster_is_refused_on_a_real_one():
 def test_action_inside_the_lab_is_let_through():
     """The check is not always red."""
     outside(action("remove_network_policy", name="p", ns="d-redis"), embedded=False)
+
+
+@pytest.mark.parametrize(
+    ("func", "arguments", "expected"),
+    [
+        ("deny_all_ingress", {}, ("NetworkPolicy", "chaostoolkit-deny-all-ingress")),
+        ("remove_deny_all_egress", {}, ("NetworkPolicy", "chaostoolkit-deny-all-egress")),
+        ("remove_network_policy", {"name": "mine"}, ("NetworkPolicy", "mine")),
+        ("scale_deployment", {"name": "redis", "replicas": 0}, ("Deployment", "redis")),
+        ("delete_deployment", {"name": "redis"}, ("Deployment", "redis")),
+        ("delete_service", {"name": "redis"}, ("Service", "redis")),
+        ("remove_statefulset", {"name": "paperino"}, ("StatefulSet", "paperino")),
+        ("create_deployment", {"spec_path": "FILE"}, ("Deployment", "p")),
+        ("create_custom_object", {"resource_as_yaml_file": "FILE"}, ("NetworkPolicy", "p")),
+    ],
+)
+def test_what_chaosk8s_will_change_is_known_beforehand(func, arguments, expected, path):
+    """So that it is written down, and a killed run's deletion can be undone."""
+    given = {k: str(path) if v == "FILE" else v for k, v in arguments.items()}
+    (item,) = touched_by({"method": [action(func, ns="d-redis", **given)]}, {}, {})
+    assert (item.manifest["kind"], item.manifest["metadata"]["name"], item.namespace) == (
+        *expected,
+        "d-redis",
+    )
+
+
+def test_every_action_that_is_known_is_one_of_chaosk8s():
+    """A name that chaosk8s does not have would never be met."""
+    modules = [
+        importlib.import_module(f"chaosk8s{name}.actions")
+        for name in ("", ".daemonset", ".deployment", ".networking", ".service", ".statefulset")
+    ]
+    theirs = {name for module in modules for name in dir(module)}
+    assert {*guard._POLICIES, *guard._NAMED, *guard._DESCRIBED} <= theirs
