@@ -52,6 +52,17 @@ def missing_packages(prefix: Path, *, tests: bool = False) -> dict[str, list[str
     return missing
 
 
+def was_interrupted() -> bool:
+    """Whether a setup was killed while it kept services from starting."""
+    ours = POLICY.exists() and POLICY.read_bytes() == FORBID_START.encode()
+    return ours or _saved().exists()
+
+
+def _saved() -> Path:
+    """Where the machine's own switch waits meanwhile."""
+    return POLICY.with_suffix(".d.meshverdict")
+
+
 def _loadable(library: str) -> bool:
     try:
         ctypes.CDLL(library)
@@ -198,17 +209,35 @@ class Debian:
     @contextmanager
     def _services_forbidden(self) -> Iterator[None]:
         """Debian's own switch against starting services while packages are installed."""
-        saved = POLICY.with_suffix(".d.meshverdict")
+        saved = _saved()
         # What an interrupted setup left behind is ours, not the machine's.
-        if POLICY.exists() and not saved.exists() and POLICY.read_text() != FORBID_START:
+        if POLICY.exists() and not saved.exists() and POLICY.read_bytes() != FORBID_START.encode():
             self._run([*self._rights_argv(), "mv", str(POLICY), str(saved)])
         try:
             self._run([*self._rights_argv(), "tee", str(POLICY)], text=FORBID_START)
             self._run([*self._rights_argv(), "chmod", "755", str(POLICY)])
             yield
         finally:
-            restore = ["mv", str(saved), str(POLICY)] if saved.exists() else ["rm", "-f", str(POLICY)]
-            self._run([*self._rights_argv(), *restore])
+            self._allow_services()
+
+    def _allow_services(self) -> None:
+        saved = _saved()
+        restore = ["mv", str(saved), str(POLICY)] if saved.exists() else ["rm", "-f", str(POLICY)]
+        self._run([*self._rights_argv(), *restore])
+
+    def undo_interrupted(self) -> None:
+        """Put back what a killed setup left: services of this machine may start again.
+
+        Raises:
+            DebianError: Saying what failed and what to do.
+        """
+        if self._rights is None:
+            raise DebianError(
+                f"an earlier setup was killed, and {POLICY} still keeps every service from starting: run this as root"
+                " once, which puts it back"
+            )
+        self._say(f"an earlier setup was killed: putting {POLICY} back as it was")
+        self._allow_services()
 
     @staticmethod
     def _find_rights() -> list[str] | None:

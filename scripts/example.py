@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = Path("reports/example")
@@ -69,7 +70,7 @@ def _campaign() -> None:
         "json",
     )
     # What was interrupted by a failure goes on when it is asked again.
-    if not any(json.loads(_command(*words))["verdict"] != "invalid" for _ in range(ATTEMPTS)):
+    if not any(_verdict(json.loads(_command(*words))) != "invalid" for _ in range(ATTEMPTS)):
         raise SystemExit("the campaign could not be measured; see above")
 
 
@@ -100,10 +101,17 @@ def _run(reports: Path) -> Path:
         answer = json.loads(
             _command("run", EXPERIMENT, "--name", LAB, "--reports", str(reports), *SHORT, "-o", "json")
         )
-        if answer["verdict"] != "invalid":
+        if _verdict(answer) != "invalid":
             return Path(answer["run"])
         print(f"not usable: {'; '.join(answer['reasons'])}", file=sys.stderr)
     raise SystemExit(f"{ATTEMPTS} runs could not be measured; quieten the machine")
+
+
+def _verdict(answer: dict[str, Any]) -> str:
+    """The word; an answer without one is an error."""
+    if "verdict" not in answer:
+        raise SystemExit(f"it could not be run: {answer.get('error')}")
+    return str(answer["verdict"])
 
 
 def _copy(source: Path, target: Path, names: list[str] | tuple[str, ...]) -> None:
@@ -121,10 +129,12 @@ def _public(text: str, reports: Path) -> str:
 
 
 def _command(*arguments: str) -> str:
+    """What a command printed; of those that judge, a run that deviates or could not be measured is an answer."""
     done = subprocess.run(
         [sys.executable, "-m", "meshverdict", *arguments], stdout=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode not in {0, 1, 3}:
+    answers = {0, 1, 3} if arguments[0] in {"run", "verdict", "compare"} else {0}
+    if done.returncode not in answers:
         raise SystemExit(f"meshverdict {' '.join(arguments)} ended with {done.returncode}")
     return done.stdout
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from debian_packages import Debian, DebianError, missing_packages
+from debian_packages import Debian, DebianError, missing_packages, was_interrupted
 from virtual_environment import VenvError, VirtualEnvironment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +20,11 @@ EXTRAS = ("lab", "dev")
 
 
 def main() -> int:
-    """Set up; 0 when everything is in place."""
+    """Set up; 0 when everything is in place, 2 when something else was asked for."""
+    unknown = [word for word in sys.argv[1:] if word != "--tests"]
+    if unknown:
+        print(f"setup: {' '.join(unknown)}: the only option is --tests", file=sys.stderr)
+        return 2
     if platform.system() != "Linux":
         print(
             f"setup: the embedded lab needs Linux, this is {platform.system()}.\n"
@@ -42,6 +46,8 @@ def main() -> int:
 
 
 def _programs(*, tests: bool) -> None:
+    if was_interrupted():
+        Debian(ROOT / ".private", say).undo_interrupted()
     missing = missing_packages(ROOT / ".private", tests=tests)
     if not missing:
         return

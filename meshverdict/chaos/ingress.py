@@ -41,15 +41,19 @@ def service_of(host: str) -> tuple[str, str, int]:
     Raises:
         UsageError: It names no Service.
     """
-    address = urlsplit(host)
+    try:
+        address = urlsplit(host)
+        number = address.port or {"http": 80, "https": 443}.get(address.scheme)
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        address, number = urlsplit(""), None
     name, _, rest = (address.hostname or "").partition(".")
     namespace = rest.partition(".")[0]
-    if not name or not namespace or namespace.isdigit():
+    if not name or not namespace or namespace.isdigit() or number is None:
         raise UsageError(
-            f"the load's target {host} is no Service (name.namespace), so where the ingress is from here is not"
-            " known: set MESHVERDICT_INGRESS=http://ADDRESS:PORT"
+            f"the load's target {host!r} is no URL of a Service (http://name.namespace:port), so where the ingress is"
+            " from here is not known: set MESHVERDICT_INGRESS=http://ADDRESS:PORT"
         )
-    return name, namespace, address.port or 80
+    return name, namespace, number
 
 
 def find_pod(access: KubeAccess, name: str, namespace: str, port: int) -> tuple[str, int]:
@@ -65,16 +69,21 @@ def find_pod(access: KubeAccess, name: str, namespace: str, port: int) -> tuple[
             f"service {namespace}/{name}, the ingress, cannot be read ({error.status} {error.reason}); set"
             " MESHVERDICT_INGRESS=http://ADDRESS:PORT if the ingress is another one"
         ) from error
-    target = next((p.get("targetPort", port) for p in spec.get("ports") or () if p["port"] == port), port)
+    ports = {p["port"]: p.get("targetPort", p["port"]) for p in spec.get("ports") or ()}
+    if port not in ports:
+        known = ", ".join(map(str, ports)) or "none"
+        raise LabError(f"service {namespace}/{name}, the ingress, has no port {port} (it has: {known})")
     chosen = ",".join(f"{key}={value}" for key, value in (spec.get("selector") or {}).items())
     pods = access.json(access.core.list_namespaced_pod, namespace, label_selector=chosen)["items"]
     ready = next((pod for pod in pods if _ready(pod)), None)
     if ready is None or not chosen:
         raise LabError(f"service {namespace}/{name}, the ingress, has no Ready pod")
-    return ready["metadata"]["name"], _number(target, ready)
+    return ready["metadata"]["name"], _number(ports[port], ready)
 
 
 def _ready(pod: Mapping[str, Any]) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return False  # it still says so while it ends
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
@@ -83,7 +92,10 @@ def _number(target: int | str, pod: Mapping[str, Any]) -> int:
     if isinstance(target, int):
         return target
     ports = (p for c in pod["spec"]["containers"] for p in c.get("ports") or ())
-    return next((int(p["containerPort"]) for p in ports if p.get("name") == target), 80)
+    found = next((int(p["containerPort"]) for p in ports if p.get("name") == target), None)
+    if found is None:
+        raise LabError(f"pod {pod['metadata']['name']}, behind the ingress, has no port named {target!r}")
+    return found
 
 
 @contextmanager

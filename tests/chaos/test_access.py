@@ -51,3 +51,10 @@ def test_an_unknown_extra_is_refused():
     """With those that there are."""
     with pytest.raises(UsageError, match="choose of flows-hubble, flows-lab, usage"):
         access(extras=["everything"])
+
+
+@pytest.mark.parametrize("name", ["A B", "", "-a", "x" * 64, "kube-system", "istio-system"])
+def test_no_rights_where_a_run_never_writes(name):
+    """Neither in a namespace of the cluster's own, nor in what is none."""
+    with pytest.raises(UsageError, match=f"namespace '?{name}"):
+        access(["d-redis", name])

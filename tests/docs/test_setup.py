@@ -75,6 +75,26 @@ def test_services_stay_off_and_the_switch_is_put_back(scripts, monkeypatch, tmp_
         assert [file.name for file in tmp_path.iterdir()] == (["policy-rc.d"] if before else [])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="installs nothing, but writes where only root may")
+@pytest.mark.parametrize("before", [None, "#!/bin/sh\nexit 0\n"])
+def test_what_a_killed_setup_left_is_put_back_by_the_next_one(scripts, monkeypatch, tmp_path, before):
+    """`kill -9` while packages are installed: nothing is missing afterwards, and yet services must start again."""
+    debian, _ = scripts
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(debian, "POLICY", policy)
+    if before:
+        policy.write_text(before)
+    assert not debian.was_interrupted()
+    machine = debian.Debian(tmp_path / "prefix", lambda _: None)
+    monkeypatch.setattr(machine, "_allow_services", lambda: None)
+    with machine._services_forbidden():
+        pass  # the process is killed here
+    assert debian.was_interrupted()
+    debian.Debian(tmp_path / "prefix", lambda _: None).undo_interrupted()
+    assert (policy.read_text() if policy.exists() else None) == before
+    assert not debian.was_interrupted()
+
+
 def _expect_denied_and_fail(policy, error):
     assert subprocess.run([str(policy)], check=False).returncode == 101
     raise error
@@ -169,3 +189,13 @@ def test_wheel_carries_what_experiments_need(tmp_path):
     assert "meshverdict/py.typed" in names
     others = [f.relative_to(source) for f in (source / "meshverdict").rglob("*") if f.is_file()]
     assert {str(file) for file in others} <= names
+
+
+@pytest.mark.parametrize("word", ["--help", "--test"])
+def test_a_word_that_is_not_known_sets_nothing_up(word):
+    """Who asks for help does not want 250 MB."""
+    done = subprocess.run(
+        [sys.executable, "-B", SCRIPTS / "setup_lab.py", word], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the only option is --tests" in done.stderr

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from meshverdict.chaos.cluster import PROTECTED
 from meshverdict.model.errors import UsageError
 
 RUNNER: Final = "meshverdict-runner"
 ROLE: Final = "meshverdict-run"
 LAB: Final = ("a-ingress-traefik", "b-apacherr", "c-app-count", "d-redis", "load")
 EXTRAS: Final = ("flows-hubble", "flows-lab", "usage")
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _FOLDER: Final = Path(__file__).parent
 _GROUP: Final = "rbac.authorization.k8s.io"
 
@@ -26,8 +29,13 @@ def access(namespaces: Sequence[str] = LAB, extras: Sequence[str] = ()) -> list[
         extras: Of `EXTRAS`: rights that go beyond the lab.
 
     Raises:
-        UsageError: There is no such extra.
+        UsageError: There is no such extra, or a namespace is none, or the cluster's own.
     """
+    for name in namespaces:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"namespace {name!r}: use lower case letters, digits and '-', such as 'd-redis'")
+        if name in PROTECTED:
+            raise UsageError(f"namespace {name}: it is the cluster's own; a runner gets no rights there")
     unknown = sorted(set(extras) - set(EXTRAS))
     if unknown:
         raise UsageError(f"rights {', '.join(unknown)}: choose of {', '.join(EXTRAS)}")
