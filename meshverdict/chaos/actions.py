@@ -17,6 +17,7 @@ from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
 from meshverdict.chaos.sweep import sweep_rate_limit
 from meshverdict.chaos.trigger import pause_redis, stop_processes
+from meshverdict.chaos.zone_failure import fail_zone, restore_zone
 from meshverdict.chaos.zones import run_in_pods, set_affinity, set_environment
 from meshverdict.model.errors import LabError, UsageError
 
@@ -24,6 +25,7 @@ __all__ = [
     "apply_manifests",
     "apply_policy",
     "delete_manifests",
+    "fail_zone",
     "find_capacity",
     "hold",
     "inject_faults",
@@ -33,6 +35,7 @@ __all__ = [
     "release_tiers",
     "restart_workloads",
     "restore_capacity",
+    "restore_zone",
     "run_in_pods",
     "set_affinity",
     "set_capacity",

@@ -8,8 +8,10 @@ from typing import Any, Final
 from meshverdict.chaos.manifests import read_manifests
 from meshverdict.model.errors import UsageError
 
-FORMS: Final = ("same-zone", "prefer-close", "distribute", "failover", "labels", "labels-http")
+FORMS: Final = ("same-zone", "prefer-close", "strict", "distribute", "failover", "labels", "labels-http")
 NONE: Final = "none"
+# Fields of a Service by which a form keeps callers in their zone, and what they are without it.
+FIELDS: Final = {"trafficDistribution": None, "internalTrafficPolicy": "Cluster"}
 
 
 def policy_file(manifests: str, form: str) -> Path:
@@ -26,3 +28,13 @@ def policy_file(manifests: str, form: str) -> Path:
 def objects_of(manifests: str, form: str) -> list[dict[str, Any]]:
     """The objects that a form makes or, where it is a Service, changes; nothing for "none"."""
     return [] if form == NONE else read_manifests(policy_file(manifests, form))
+
+
+def without(service: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a form sets in a Service, as they are without the form."""
+    return {key: value for key, value in FIELDS.items() if key in service["spec"]}
+
+
+def within(service: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a form sets in a Service."""
+    return {key: service["spec"][key] for key in FIELDS if key in service["spec"]}

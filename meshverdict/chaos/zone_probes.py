@@ -197,7 +197,7 @@ def load_by_pod(caller: str, called: str, phase: str | None = None) -> dict[str,
     passed = parse_traffic(_lines_until(window.end))
     counted = load_of_pods(passed, caller, called, window.start, window.end)
     found = {pod: round(_per_second(n, window), 1) for pod, n in counted.items()}
-    current().zones.setdefault("load_by_pod", {})[phase or "now"] = found
+    current().zones.setdefault("load_by_pod", {}).setdefault(phase or "now", {}).update(found)
     return found
 
 

@@ -12,7 +12,7 @@ from kubernetes.client import ApiClient, AppsV1Api, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
-from meshverdict.chaos.affinity import FORMS, objects_of
+from meshverdict.chaos.affinity import FORMS, objects_of, within, without
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.rollout import await_rollout
 from meshverdict.chaos.session import current
@@ -26,7 +26,7 @@ def set_affinity(form: str, manifests: str) -> str:
     """Keep callers in their zone in one of the forms that there are, or in none; what another form made is removed.
 
     Args:
-        form: "none", "same-zone", "prefer-close" (kube-proxy), "distribute", "failover", "labels" or "labels-http"
+        form: "none", "same-zone", "prefer-close", "strict" (kube-proxy), "distribute", "failover", "labels" or "labels-http"
             (the mesh): manifests/policies/az-FORM.yaml.
         manifests: Folder of all manifests.
     """
@@ -41,17 +41,13 @@ def set_affinity(form: str, manifests: str) -> str:
     objects = Objects(session.access, session.scratch)
     kept = {_key(m) for m in wanted}
     for manifest in reversed(there):
-        if _key(manifest) in kept:
-            continue
-        if manifest["kind"] == "Service":
-            _distribute(manifest, None)
-        else:
+        if manifest["kind"] != "Service" and _key(manifest) not in kept:
             objects.delete(manifest)
     for manifest in wanted:
-        if manifest["kind"] == "Service":
-            _distribute(manifest, manifest["spec"]["trafficDistribution"])
-        else:
+        if manifest["kind"] != "Service":
             objects.apply(manifest)
+    for key, fields in _service_fields(there, wanted).items():
+        _patch_service(key, fields)
     return form
 
 
@@ -63,12 +59,22 @@ def _key(manifest: Mapping[str, Any]) -> tuple[str, str, str]:
     return manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 
-def _distribute(service: Mapping[str, Any], value: str | None) -> None:
-    """Set trafficDistribution, and leave the rest of the Service as it is."""
-    access, (_, namespace, name) = current().access, _key(service)
-    access.json(
-        access.core.patch_namespaced_service, name, namespace, {"spec": {"trafficDistribution": value}}
-    )
+def _service_fields(
+    there: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]
+) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What each Service is to have: every form's fields as they are without it, then those of the form that is wanted."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for fields_of, manifests in ((without, there), (within, wanted)):
+        for manifest in manifests:
+            if manifest["kind"] == "Service":
+                found.setdefault(_key(manifest), {}).update(fields_of(manifest))
+    return found
+
+
+def _patch_service(key: tuple[str, str, str], fields: Mapping[str, Any]) -> None:
+    """Set these fields, and leave the rest of the Service as it is."""
+    access, (_, namespace, name) = current().access, key
+    access.json(access.core.patch_namespaced_service, name, namespace, {"spec": dict(fields)})
 
 
 def set_environment(ns: str, name: str, values: dict[str, Any], timeout: float = 60.0) -> bool:

@@ -67,6 +67,7 @@ CLAIMS: Final = (
         "az-affinity", "Calling the cache in the caller's own zone alone reduces the round trip dramatically."
     ),
     Claim("az-affinity-failover", "The price of zone affinity: what happens when the zone's cache is gone."),
+    Claim("az-zone-failure", "The price of zone affinity: what happens when the whole zone is gone."),
     Claim(
         "canary",
         "Routing gives a more detailed and customized blue-green deployment.",

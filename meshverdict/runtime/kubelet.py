@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
+from meshverdict.cluster.errors import ApiError
+from meshverdict.model.silence import STATUS_UNKNOWN, noticed_at
 from meshverdict.runtime.container import ContainerWorker
+from meshverdict.runtime.node_object import node_conditions
 from meshverdict.runtime.pod import PodWorker
+from meshverdict.runtime.pod_status import timestamp
 from meshverdict.runtime.pod_usage import RunningContainer
 
 if TYPE_CHECKING:
@@ -67,6 +73,8 @@ class Kubelet:
         elif event.resource in _REFERRED:
             # Not within the write that is being made: a volume takes a moment.
             asyncio.get_running_loop().call_soon(self._referred_changed, event.obj)
+        elif event.resource == "nodes" and event.type == "MODIFIED":
+            asyncio.get_running_loop().call_soon(self._node_changed, event.obj["metadata"]["name"])
 
     def _pod_changed(self, pod: Manifest) -> None:
         uid = pod["metadata"]["uid"]
@@ -103,6 +111,21 @@ class Kubelet:
             forced = {**pod, "metadata": {**pod["metadata"], "deletionGracePeriodSeconds": 0}}
             forced["metadata"].setdefault("deletionTimestamp", "forced")
             worker.update(forced)
+
+    def _node_changed(self, name: str) -> None:
+        """Speak again for a node that was cut off: its own state first, then that of its pods."""
+        objects = self._services.objects
+        node = objects.get("nodes", None, name)
+        if node is None or name not in self._services.nodes or noticed_at(node) is not None:
+            return
+        for worker in list(self._pods.values()):
+            if worker.node.name == name:
+                worker.changed()
+        status = node.get("status") or {}
+        if any(c.get("reason") == STATUS_UNKNOWN for c in status.get("conditions") or ()):
+            well = {**status, "conditions": node_conditions(timestamp(time.time()))}
+            with contextlib.suppress(ApiError):  # written by somebody else meanwhile: that wakes us again
+                objects.update_status("nodes", {**node, "status": well}, manager="kubelet")
 
     def _referred_changed(self, obj: Manifest) -> None:
         namespace = obj["metadata"].get("namespace")

@@ -55,20 +55,29 @@ def node_manifest(node: Node, capacity: dict[str, float], now: str) -> dict[str,
                 {"type": "InternalIP", "address": node.address},
                 {"type": "Hostname", "address": node.name},
             ],
-            "conditions": [
-                {
-                    "type": kind,
-                    "status": status,
-                    "lastHeartbeatTime": now,
-                    "lastTransitionTime": now,
-                    "reason": reason,
-                    "message": message,
-                }
-                for kind, status, reason, message in _CONDITIONS
-            ],
+            "conditions": node_conditions(now),
             "nodeInfo": _info(node, architecture),
         },
     }
+
+
+def node_conditions(now: str) -> list[dict[str, str]]:
+    """What the kubelet says of a node that is well.
+
+    Args:
+        now: The time, RFC 3339.
+    """
+    return [
+        {
+            "type": kind,
+            "status": status,
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+            "reason": reason,
+            "message": message,
+        }
+        for kind, status, reason, message in _CONDITIONS
+    ]
 
 
 def _info(node: Node, architecture: str) -> dict[str, str]:

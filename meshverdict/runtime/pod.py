@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.cluster.errors import ApiError
+from meshverdict.model.silence import noticed_at
 from meshverdict.network.addresses import DNS_IP
 from meshverdict.runtime.builtin import BuiltinWorker
 from meshverdict.runtime.container import ContainerWorker
@@ -306,6 +307,9 @@ class PodWorker:
         pod = objects.get("pods", self.namespace, self.name)
         if pod is None or pod["metadata"]["uid"] != self.uid:
             return
+        node = objects.get("nodes", None, self.node.name)
+        if node is not None and noticed_at(node) is not None:
+            return  # cut off: the kubelet tells it once the node is back
         facts = PodFacts(
             pod_ip=self.address,
             host_ip=self.node.address,

@@ -1,4 +1,4 @@
-"""Node lifecycle: the taints that a node's state means, and who has to leave because of a taint.
+"""Node lifecycle: the taints that a node's state means, who has to leave because of a taint, and silent nodes.
 
 A pod cannot stay on a node that is not there either.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from meshverdict.cluster.store import Manifest
 
 from . import pods as pod_facts
+from . import silence
 from .changes import Change, Delete, Emit, Key, Requeue, Update, View
 from .meta import condition, deleting, name_of, namespace_of, seconds, stamp, uid_of
 from .node_fit import covers
@@ -22,13 +23,14 @@ _OURS = (_UNSCHEDULABLE, _NOT_READY, _UNREACHABLE)
 
 
 def plan(view: View, node: Manifest, now: float) -> list[Change]:
-    """Keep the node's own taints true, then send away the pods that do not tolerate NoExecute taints."""
+    """Keep the node's own taints true, notice its silence, and send away pods that do not tolerate NoExecute taints."""
     current = node["spec"].get("taints") or []
     wanted = _taints(node, current, now)
     if wanted != current:
         spec = {k: v for k, v in node["spec"].items() if k != "taints"}
         return [Update(RESOURCE, {**node, "spec": {**spec, **({"taints": wanted} if wanted else {})}})]
-    return [c for pod in view.pods_on(name_of(node)) for c in _evict(pod, current, now)]
+    evicted = [c for pod in view.pods_on(name_of(node)) for c in _evict(pod, current, now)]
+    return silence.plan(view, node, now) + evicted
 
 
 def gone(view: View, key: Key, now: float) -> list[Change]:
