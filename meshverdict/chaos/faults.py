@@ -11,10 +11,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from kubernetes import client
-from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import stream
-
+from meshverdict.chaos import stall_programs
+from meshverdict.chaos.execute import Place, execute_in_all
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, UsageError
 
@@ -22,37 +20,6 @@ if TYPE_CHECKING:
     from meshverdict.chaos.session import Session
 
 _EXEC_MARGIN_S: Final = 10
-# $1 stalls, each $2 seconds long with $3 seconds after it. The first process of a container cannot be stopped from inside
-# it, so its children with the same name are: the workers of Apache, of gunicorn, of nginx. Should the program be killed,
-# its watch lets them go on after $5 seconds.
-_SIGNALS: Final = """
-name=$(cat /proc/1/comm); pids=
-for p in /proc/[0-9]*; do
-  n=${p#/proc/}
-  [ "$n" != 1 ] && [ "$(cat $p/comm 2>/dev/null)" = "$name" ] && pids="$pids $n"
-done
-[ -n "$pids" ] || { echo "no worker processes called $name" >&2; exit 3; }
-(sleep $5; kill -CONT $pids) >/dev/null 2>&1 & watch=$!
-trap 'kill -CONT $pids; kill $watch' EXIT
-trap 'exit 4' HUP INT TERM
-i=0
-while [ $i -lt $1 ]; do kill -STOP $pids; sleep $2; kill -CONT $pids; sleep $3; i=$((i+1)); done
-"""
-_REDIS: Final = """
-i=0
-while [ $i -lt $1 ]; do redis-cli CLIENT PAUSE $(printf '%.0f' $4) ALL >/dev/null || exit 3; sleep $2; sleep $3; i=$((i+1)); done
-"""
-# First the programs that stall, known by their name; the brackets keep this one from being taken for one of them.
-_RELEASE: Final = """
-name=$(cat /proc/1/comm)
-for p in /proc/[0-9]*; do grep -q 'meshverdict-[s]tall' $p/cmdline 2>/dev/null && kill -TERM ${p#/proc/} && sleep 0.5; done
-for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = "$name" ] && kill -CONT ${p#/proc/}; done
-[ "$name" != redis-server ] || redis-cli CLIENT UNPAUSE >/dev/null || exit 3
-sleep 0.05
-for p in /proc/[0-9]*; do
-  if grep -q '^State:.T' $p/status 2>/dev/null; then echo "process ${p#/proc/} still stands still" >&2; exit 4; fi
-done
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +93,11 @@ def release_tiers(tiers: list[str]) -> list[str]:
         tiers: Workloads as ``namespace/name``.
     """
     session = current()
-    return [name for tier in tiers for name in _run(session, tier, None, ["sh", "-c", _RELEASE], 10.0)]
+    return [
+        name
+        for tier in tiers
+        for name in _run(session, tier, None, ["sh", "-c", stall_programs.RELEASE], 10.0)
+    ]
 
 
 def _stall(
@@ -136,15 +107,12 @@ def _stall(
     if not 0 < stall_ms < every_ms:
         raise UsageError(f"stall_ms {stall_ms:g}: above 0 and below every_ms {every_ms:g}")
     stalls = max(1, round(1000 * seconds / every_ms))
-    script = _REDIS if _is_redis(session, tier) else _SIGNALS
-    times = [
-        f"{stall_ms / 1000:.3f}",
-        f"{(every_ms - stall_ms) / 1000:.3f}",
-        f"{stall_ms:g}",
-        f"{seconds + 2:.0f}",
-    ]
+    script = stall_programs.REDIS if _is_redis(session, tier) else stall_programs.SIGNALS
+    command = stall_programs.stall(
+        script, stalls, stall_ms / 1000, (every_ms - stall_ms) / 1000, stall_programs.WORKERS
+    )
     start = time.time()
-    _run(session, tier, container, ["sh", "-c", script, "meshverdict-stall", str(stalls), *times], seconds)
+    _run(session, tier, container, command, seconds)
     return Fault(tier, round(start, 3), round(time.time(), 3), stall_ms)
 
 
@@ -171,34 +139,16 @@ def _pods(session: Session, tier: str) -> list[dict[str, Any]]:
 
 def _run(session: Session, tier: str, container: str | None, command: list[str], seconds: float) -> list[str]:
     """Run a command in all pods of a tier at once; answers their names."""
-    # `stream` changes the client that it is given, and others use ours at the same time.
-    own = client.CoreV1Api(client.ApiClient(session.access.api.configuration))
-    pods = _pods(session, tier)
-    running = []
-    for pod in pods:
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        where = container or pod["spec"]["containers"][0]["name"]
-        try:
-            opened = stream(
-                own.connect_get_namespaced_pod_exec,
-                name,
-                namespace,
-                container=where,
-                command=command,
-                stdout=True,
-                stderr=True,
-                stdin=False,
-                tty=False,
-                _preload_content=False,
-            )
-        except ApiException as error:
-            raise LabError(f"pod {namespace}/{name}: nothing can be run in it ({error.reason})") from error
-        running.append((f"{namespace}/{name}", opened))
-    for name, opened in running:
-        opened.run_forever(timeout=seconds + _EXEC_MARGIN_S)
-        said = opened.read_stderr().strip()
-        if opened.is_open() or opened.returncode != 0:
-            raise LabError(
-                f"pod {name}: {said or 'the command did not end'}; see whether its image has a shell"
-            )
-    return [name for name, _ in running]
+    places = [
+        Place(
+            pod["metadata"]["namespace"],
+            pod["metadata"]["name"],
+            container or pod["spec"]["containers"][0]["name"],
+        )
+        for pod in _pods(session, tier)
+    ]
+    try:
+        execute_in_all(session.access, places, command, timeout=seconds + _EXEC_MARGIN_S)
+    except LabError as error:
+        raise LabError(f"tier {tier}: {error}; see whether its image has a shell") from error
+    return [f"{place.namespace}/{place.pod}" for place in places]

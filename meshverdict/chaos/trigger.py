@@ -9,25 +9,13 @@ import time
 from typing import Any, Final
 
 from meshverdict.analysis.overload import AFTERMATH, TRIGGER
+from meshverdict.chaos import stall_programs
 from meshverdict.chaos.execute import execute, one_pod
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, UsageError
 
 _LONGEST_S: Final = 600.0
 _SLACK_S: Final = 15.0
-# The processes of a container that a signal from inside can stop: not its first one, which the kernel protects, nor us.
-_STOP: Final = """
-found=
-for folder in /proc/[0-9]*; do
-  pid=${folder#/proc/}
-  [ "$pid" -gt 1 ] && [ "$pid" -ne $$ ] && [ "$pid" -ne $PPID ] && found="$found $pid"
-done
-[ -n "$found" ] || { echo nothing but the first process runs here >&2; exit 3; }
-trap 'kill -CONT $found 2>/dev/null' EXIT
-kill -STOP $found || exit 4
-sleep "$1"
-echo $found
-"""
 
 
 def pause_redis(
@@ -75,6 +63,8 @@ def pause_redis(
 def stop_processes(ns: str, label_selector: str, container: str, seconds: float = 2.0) -> dict[str, Any]:
     """Stop the processes of a container (SIGSTOP), all but its first one, and let them go on after some seconds.
 
+    They go on also when the runner is gone by then: their container has a watch of its own.
+
     Args:
         ns: Namespace of the lab.
         label_selector: A pod of it.
@@ -85,7 +75,7 @@ def stop_processes(ns: str, label_selector: str, container: str, seconds: float 
     session = current()
     pod = one_pod(session.access, ns, label_selector)
     begun = _begin()
-    command = ["sh", "-c", _STOP, "stop", f"{seconds:g}"]
+    command = stall_programs.stall(stall_programs.SIGNALS, 1, seconds, 0.0, stall_programs.ALL)
     said = execute(session.access, ns, pod, container, command, timeout=seconds + _SLACK_S)
     return _end(begun) | {"processes": len(said.split())}
 

@@ -6,13 +6,12 @@ Connections that are open already stay where they are when affinity comes, so an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from kubernetes.client import ApiClient, AppsV1Api, CoreV1Api
-from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import stream
+from kubernetes.client import AppsV1Api
 
 from meshverdict.chaos.affinity import FORMS, objects_of, within, without
+from meshverdict.chaos.execute import Place, execute_in_all, refused_by_redis
 from meshverdict.chaos.manifests import Objects
 from meshverdict.chaos.rollout import await_rollout
 from meshverdict.chaos.session import current
@@ -20,6 +19,8 @@ from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_EXEC_TIMEOUT_S: Final = 20.0
 
 
 def set_affinity(form: str, manifests: str) -> str:
@@ -128,29 +129,10 @@ def run_in_pods(
     pods = access.json(access.core.list_namespaced_pod, ns, **options)["items"]
     if not pods:
         raise UsageError(f"namespace {ns}: no pod matches {label_selector!r}, so nothing would be done")
-    core: Any = CoreV1Api(ApiClient(configuration=access.api.configuration))
-    return {p["metadata"]["name"]: _run(core, ns, p["metadata"]["name"], container, command) for p in pods}
-
-
-def _run(core: Any, ns: str, pod: str, container: str, command: Sequence[str]) -> str:
-    try:
-        said = stream(
-            core.connect_get_namespaced_pod_exec,
-            pod,
-            ns,
-            container=container,
-            command=list(command),
-            stderr=True,
-            stdin=False,
-            stdout=True,
-            tty=False,
-            _preload_content=False,
-        )
-        said.run_forever(timeout=20)
-        text = (said.read_stdout() + said.read_stderr()).strip()
-        status = said.returncode
-    except ApiException as error:
-        raise LabError(f"pod {ns}/{pod}: {command[0]} could not be run: {error}") from error
-    if status != 0 or text.startswith("ERR "):
-        raise LabError(f"pod {ns}/{pod}: {' '.join(command)} ended with status {status}: {text[-300:]}")
-    return str(text)
+    places = [Place(ns, pod["metadata"]["name"], container) for pod in pods]
+    said = execute_in_all(access, places, command, timeout=_EXEC_TIMEOUT_S)
+    found = {place.pod: text.strip() for place, text in zip(places, said, strict=True)}
+    for pod, text in found.items():
+        if refused_by_redis(text):
+            raise LabError(f"pod {ns}/{pod}: {' '.join(command)} was refused: {text[-300:]}")
+    return found

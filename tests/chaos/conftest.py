@@ -55,3 +55,11 @@ def lab(tmp_path_factory):
     """A real lab, for all tests of this folder."""
     with running_lab(tmp_path_factory.mktemp("lab"), "--port", "18391") as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def access(lab):
+    """A client of the lab's API."""
+    access = lab.access()
+    yield access
+    access.api.rest_client.pool_manager.clear()
