@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import stream
+from urllib3.exceptions import HTTPError
 
 from meshverdict.chaos import zone_program
+from meshverdict.chaos.cluster import short
+from meshverdict.chaos.execute import execute
 from meshverdict.chaos.manifests import CONFLICT, NOT_FOUND, until_account
 from meshverdict.chaos.prober import IMAGE, refuse_trouble
 from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from meshverdict.chaos.cluster import KubeAccess
 
@@ -32,6 +33,7 @@ NAMESPACE: Final = "load"
 ZONE: Final = "topology.kubernetes.io/zone"
 _LABELS: Final = {"meshverdict.io/component": "zone-rtt", "sidecar.istio.io/inject": "false"}
 _START_S: Final = 60.0
+_ASK_S: Final = 60.0
 _QUESTIONS: Final = 300
 
 
@@ -139,14 +141,17 @@ def _pod(zone: str) -> dict[str, Any]:
 @contextmanager
 def _pods(access: KubeAccess, zones: list[str]) -> Iterator[dict[str, str]]:
     """One Ready pod a zone, gone after the block; their addresses by zone."""
+    made: list[str] = []
     try:
         for zone in zones:
+            made.append(zone)  # before it is asked for: an answer that is lost may have made it
+            create = partial(access.json, access.core.create_namespaced_pod, NAMESPACE, _pod(zone))
             try:
-                create = partial(access.json, access.core.create_namespaced_pod, NAMESPACE, _pod(zone))
                 until_account(create)
             except ApiException as error:
                 if error.status != CONFLICT:
                     raise
+                made.remove(zone)
                 raise LabError(
                     f"pod {NAMESPACE}/{_name(zone)} is there already: is somebody else measuring? If not:"
                     f" kubectl delete pod -n {NAMESPACE} {_name(zone)}"
@@ -154,16 +159,20 @@ def _pods(access: KubeAccess, zones: list[str]) -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + _START_S
         yield {zone: _address(access, zone, deadline) for zone in zones}
     finally:
-        for zone in zones:
-            _remove(access, zone)
+        _remove(access, made)
 
 
-def _remove(access: KubeAccess, zone: str) -> None:
-    try:
-        access.core.delete_namespaced_pod(_name(zone), NAMESPACE, grace_period_seconds=0)
-    except ApiException as error:
-        if error.status != NOT_FOUND:
-            raise
+def _remove(access: KubeAccess, zones: Iterable[str]) -> None:
+    """Delete the pods of these zones; all are tried before the first failure is told."""
+    failed = []
+    for zone in zones:
+        try:
+            access.core.delete_namespaced_pod(_name(zone), NAMESPACE, grace_period_seconds=0)
+        except (ApiException, HTTPError) as error:
+            if getattr(error, "status", None) != NOT_FOUND:
+                failed.append(f"{NAMESPACE}/{_name(zone)} ({short(error)})")
+    if failed:
+        raise LabError(f"pods that are not removed: {', '.join(failed)}; delete them with kubectl")
 
 
 def _address(access: KubeAccess, zone: str, deadline: float) -> str:
@@ -179,28 +188,15 @@ def _address(access: KubeAccess, zone: str, deadline: float) -> str:
 
 def _ask(access: KubeAccess, zone: str, addresses: Mapping[str, str], questions: int) -> list[RoundTrip]:
     command = ["python3", "-c", inspect.getsource(zone_program), "ask", str(questions), *addresses.values()]
-    # The stream module borrows its client for the time of the call.
-    core: Any = CoreV1Api(ApiClient(configuration=access.api.configuration))
     try:
-        said = stream(
-            core.connect_get_namespaced_pod_exec,
-            _name(zone),
-            NAMESPACE,
-            container="rtt",
-            command=command,
-            stderr=True,
-            stdin=False,
-            stdout=True,
-            tty=False,
-            _preload_content=False,
-        )
-        said.run_forever(timeout=60)
-        out, problem = said.read_stdout(), said.read_stderr()
-        told: list[list[float]] = json.loads(out or "[]")
-    except (ApiException, ValueError) as error:
+        said = execute(access, NAMESPACE, _name(zone), "rtt", command, timeout=_ASK_S)
+        told: list[list[float]] = json.loads(said)
+    except (LabError, ValueError) as error:
         raise LabError(f"zone {zone}: its pod could not ask the others: {error}") from error
     if len(told) != len(addresses):
-        raise LabError(f"zone {zone}: its pod could not ask the others: {problem.strip()[-300:]}")
+        raise LabError(
+            f"zone {zone}: its pod heard from {len(told)} of {len(addresses)}: {said.strip()[-300:]}"
+        )
     own = told[list(addresses).index(zone)][0]
     return [
         RoundTrip(zone, other, round(max(0.0, p50 - own), 4), round(max(0.0, p99 - own), 4), round(p50, 4))
