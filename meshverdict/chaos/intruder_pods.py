@@ -91,30 +91,46 @@ class Intruder:
         }
 
 
-def place(access: KubeAccess, intruder: Intruder) -> bool:
-    """Make the intruder's pod and wait until it is Ready; False when it was there already.
+def place(access: KubeAccess, intruder: Intruder) -> None:
+    """Wait until the intruder's pod is Ready; it is made where there is none, and left to `remove` in every case.
 
     Raises:
         LabError: It does not become Ready.
     """
+    what, deadline = f"pod {intruder.namespace}/{intruder.pod}", time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        pod = _read(access, intruder)
+        if pod is None:
+            _create(access, intruder)
+            continue
+        status, going = pod.get("status") or {}, pod["metadata"].get("deletionTimestamp")
+        conditions = status.get("conditions") or ()
+        if not going and any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions):
+            return
+        ended = status.get("phase") in {"Failed", "Succeeded"} and not going
+        if ended or time.monotonic() > deadline:
+            said = status.get("message") or ("it does not go away" if going else status.get("phase"))
+            raise LabError(
+                f"{what} does not become Ready: {said}; look with kubectl describe pod -n {intruder.namespace} {intruder.pod}"
+            )
+        time.sleep(_POLL_S)
+
+
+def _read(access: KubeAccess, intruder: Intruder) -> dict[str, Any] | None:
+    try:
+        return access.json(access.core.read_namespaced_pod, intruder.pod, intruder.namespace)
+    except ApiException as error:
+        if error.status == NOT_FOUND:
+            return None
+        raise
+
+
+def _create(access: KubeAccess, intruder: Intruder) -> None:
     try:
         access.json(access.core.create_namespaced_pod, intruder.namespace, intruder.manifest())
     except ApiException as error:
-        if error.status != CONFLICT:
+        if error.status != CONFLICT:  # made meanwhile by somebody else
             raise
-        return False
-    deadline = time.monotonic() + _READY_TIMEOUT_S
-    while True:
-        pod = access.json(access.core.read_namespaced_pod, intruder.pod, intruder.namespace)
-        status = pod.get("status") or {}
-        if any(
-            c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
-        ):
-            return True
-        if status.get("phase") in {"Failed", "Succeeded"} or time.monotonic() > deadline:
-            said = status.get("message") or status.get("phase")
-            raise LabError(f"pod {intruder.namespace}/{intruder.pod} does not become Ready: {said}")
-        time.sleep(_POLL_S)
 
 
 def remove(access: KubeAccess, namespaces: Iterable[str]) -> list[str]:

@@ -13,17 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from kubernetes import client
-from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import stream
-
 from meshverdict.chaos import intruder_pods
+from meshverdict.chaos.execute import execute
 from meshverdict.chaos.intruder_pods import CONTAINER, Intruder
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from meshverdict.chaos.cluster import KubeAccess
 
@@ -32,7 +29,9 @@ DENIED: Final = "denied"
 AS_EXPECTED: Final = "as expected: "
 NOT_EXPECTED: Final = "NOT as expected: "
 _TIMEOUT_S: Final = 1.0
-_EXEC_TIMEOUT_S: Final = 20
+# Nobody was asked: a Service that is gone would look well defended.
+_NO_NAME: Final = "no such name: "
+_EXEC_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.3
 # Runs in the pod, on any Python 3: one connection, one question, and the beginning of the answer.
 _PROGRAM: Final = """
@@ -47,6 +46,7 @@ def ask(target):
     except TimeoutError: return "timeout"
     except ConnectionRefusedError: return "refused"
     except ConnectionError: return "reset"
+    except socket.gaierror as error: return "no such name: " + str(error)
     except OSError as error: return "error: " + str(error)
 targets = json.loads(sys.argv[1])
 with ThreadPoolExecutor(len(targets)) as pool: print(json.dumps(list(pool.map(ask, targets))))
@@ -164,6 +164,10 @@ def surprises(tries: Iterable[Try], expected: Mapping[str, str | Mapping[str, st
         mine = [t for t in tries if t.situation == situation]
         if not mine:
             wrong.append(f"{situation}: was not tried")
+            continue
+        named = () if isinstance(wanted, str) else wanted
+        there = {t.intruder for t in mine}
+        wrong += [f"{situation}: {intruder} was not tried" for intruder in named if intruder not in there]
         for one in mine:
             word = wanted if isinstance(wanted, str) else wanted.get(one.intruder)
             if one.found != word:
@@ -174,9 +178,14 @@ def surprises(tries: Iterable[Try], expected: Mapping[str, str | Mapping[str, st
 def _until_all_reach(access: KubeAccess, intruders: list[str], targets: list[Target]) -> list[Try]:
     deadline = time.monotonic() + 5
     while True:
-        found = _tried(access, "before", intruders, targets, 1)
-        if all(t.found == REACHED for t in found) or time.monotonic() > deadline:
-            return found
+        try:
+            found = _tried(access, "before", intruders, targets, 1)
+        except LabError:  # a name that is not known yet, say
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if all(t.found == REACHED for t in found) or time.monotonic() > deadline:
+                return found
         time.sleep(_POLL_S)
 
 
@@ -190,42 +199,52 @@ def _tried(
         asked = list(pool.map(lambda one: [_ask(access, one, targets) for _ in range(tries)], placed))
     for intruder, answers in zip(placed, asked, strict=True):
         for target, *heard in zip(targets, *answers, strict=True):
-            through = next((text for text in heard if text.startswith(target.answer)), None)
-            how = through if through is not None else heard[-1]
-            word = DENIED if through is None else REACHED
-            found.append(Try(situation, str(intruder), target.to, word, how.partition("\r\n")[0][:80]))
+            found.append(judged(situation, intruder, target, heard))
     return found
+
+
+def judged(situation: str, intruder: Intruder, target: Target, heard: Sequence[str]) -> Try:
+    """What the answers to one question mean. Pure.
+
+    Raises:
+        LabError: The target's name was not known, so that it was not tried.
+    """
+    through = next((text for text in heard if text.startswith(target.answer)), None)
+    if through is None and any(text.startswith(_NO_NAME) for text in heard):
+        why = next(text for text in heard if text.startswith(_NO_NAME)).removeprefix(_NO_NAME)
+        raise LabError(
+            f"{intruder} → {target.to}: the name is not known there ({why}), so nothing was tried; is there such a"
+            " Service, and may the intruder ask for names?"
+        )
+    how = through if through is not None else heard[-1]
+    word = DENIED if through is None else REACHED
+    return Try(situation, str(intruder), target.to, word, how.partition("\r\n")[0][:80])
 
 
 def _placed(text: str) -> Intruder:
     session, intruder = current(), Intruder.parse(text)
     if intruder.namespace not in session.namespaces:
         raise UsageError(f"{text}: namespace {intruder.namespace!r} is not labelled meshverdict.io/lab=true")
-    if intruder_pods.place(session.access, intruder):
-        session.measuring.callback(intruder_pods.remove, session.access, [intruder.namespace])
+    # Before the pod is asked for: one that does not become Ready has to go as well.
+    if intruder.namespace not in session.intruded:
+        session.measuring.callback(_leave, session.access, session.intruded, intruder.namespace)
+        session.intruded.add(intruder.namespace)
+    intruder_pods.place(session.access, intruder)
     return intruder
+
+
+def _leave(access: KubeAccess, intruded: set[str], namespace: str) -> None:
+    intruded.discard(namespace)  # whoever comes again, in a rollback, goes again
+    intruder_pods.remove(access, [namespace])
 
 
 def _ask(access: KubeAccess, intruder: Intruder, targets: list[Target]) -> list[str]:
     asked = [[t.to.rpartition(":")[0], int(t.to.rpartition(":")[2]), t.say, _TIMEOUT_S] for t in targets]
-    # `stream` changes the client that it is given, and others use ours at the same time.
-    own = client.CoreV1Api(client.ApiClient(access.api.configuration))
+    command = ["python3", "-c", _PROGRAM, json.dumps(asked)]
     try:
-        text = stream(
-            own.connect_get_namespaced_pod_exec,
-            intruder.pod,
-            intruder.namespace,
-            container=CONTAINER,
-            command=["python3", "-c", _PROGRAM, json.dumps(asked)],
-            stdout=True,
-            stderr=True,
-            stdin=False,
-            tty=False,
-            _preload_content=False,
-        )
-        text.run_forever(timeout=_EXEC_TIMEOUT_S)
-        answers = json.loads(text.read_stdout())
-    except (ApiException, ValueError, OSError) as error:
+        said = execute(access, intruder.namespace, intruder.pod, CONTAINER, command, timeout=_EXEC_TIMEOUT_S)
+        answers = json.loads(said)
+    except (LabError, ValueError) as error:
         raise LabError(
             f"pod {intruder.namespace}/{intruder.pod}: the try could not be made ({error})"
         ) from error

@@ -82,6 +82,7 @@ class Session:
         problems: Why the run is not valid, as far as we know, in words.
         measures: What activities found out, for run.json.
         tries: What intruders tried, and what came of it.
+        intruded: Namespaces from which `measuring` takes the intruders away when it ends.
         faults: What was done to tiers on purpose.
         diagnoses: Whom each fault was put down to.
     """
@@ -116,6 +117,7 @@ class Session:
     problems: list[str] = field(default_factory=list)
     measures: dict[str, Any] = field(default_factory=dict)
     tries: list[Try] = field(default_factory=list)
+    intruded: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
     measuring: ExitStack = field(default_factory=ExitStack)

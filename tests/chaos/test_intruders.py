@@ -1,10 +1,17 @@
-"""What an intruder found against what was expected, without a cluster; the real thing is experiments/mesh-firewall.json."""
+"""What an intruder found against what was expected; the real thing is experiments/mesh-firewall.json."""
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
+from meshverdict.chaos import intruder_pods, intruders
 from meshverdict.chaos.intruder_pods import Intruder
-from meshverdict.chaos.intruders import Target, Try, surprises
-from meshverdict.model.errors import UsageError
+from meshverdict.chaos.intruders import Target, Try, judged, surprises
+from meshverdict.model.errors import LabError, UsageError
 
 OUT, IN = "b with sidecar", "b without sidecar"
 
@@ -35,8 +42,58 @@ def test_a_situation_that_was_not_tried_is_a_surprise():
 
 def test_an_intruder_of_whom_nothing_is_expected_is_a_surprise():
     """A misspelt name must not pass."""
-    (said,) = surprises([tried("list", OUT, "denied")], {"list": {IN: "reached"}})
+    tries = [tried("list", OUT, "denied"), tried("list", IN, "reached")]
+    (said,) = surprises(tries, {"list": {IN: "reached"}})
     assert "expected nothing of this intruder" in said
+
+
+def test_an_intruder_of_whom_something_is_expected_and_who_was_not_tried_is_a_surprise():
+    """Otherwise whoever was forgotten in the method would be as expected."""
+    tries = [tried("list", OUT, "denied")]
+    assert surprises(tries, {"list": {OUT: "denied", IN: "reached"}}) == [f"list: {IN} was not tried"]
+
+
+def test_a_name_that_nobody_knows_is_not_taken_for_a_defence():
+    """The program really asks, hears that there is no such name, and nothing is concluded from it."""
+    asked = json.dumps([["nobody.invalid", 6379, "PING\r\n", 1.0]])
+    done = subprocess.run(
+        [sys.executable, "-c", intruders._PROGRAM, asked], capture_output=True, text=True, check=True
+    )
+    heard = json.loads(done.stdout)
+    target = Target("nobody.invalid:6379", "PING\r\n", "+PONG")
+    with pytest.raises(LabError, match=r"nobody\.invalid:6379: the name is not known there"):
+        judged("strict", Intruder("b", sidecar=True), target, heard)
+    through = judged("strict", Intruder("b", sidecar=True), target, [*heard, "+PONG\r\n"])
+    assert through.found == "reached"
+
+
+def test_an_intruder_that_does_not_become_ready_goes_with_the_run(lab, access, monkeypatch):
+    """No time is left for it; what is to be taken away was registered before, once, and again when it comes again."""
+    measuring = ExitStack()
+    session = SimpleNamespace(access=access, namespaces=["load"], measuring=measuring, intruded=set[str]())
+    monkeypatch.setattr(intruders, "current", lambda: session)
+    monkeypatch.setattr(intruder_pods, "_READY_TIMEOUT_S", -1.0)
+    for _ in range(2):
+        with pytest.raises(LabError, match="does not become Ready"):
+            intruders._placed("load without sidecar")
+    monkeypatch.undo()
+    assert "meshverdict-intruder" in lab.ours()
+    measuring.close()
+    assert "meshverdict-intruder" not in lab.ours()
+    assert session.intruded == set()
+
+
+def test_an_intruder_that_was_there_already_is_waited_for(access):
+    """Placed again while it starts: Ready in both cases when it is said to be there."""
+    one = Intruder("load", sidecar=False)
+    try:
+        intruder_pods._create(access, one)
+        intruder_pods.place(access, one)
+        status = access.json(access.core.read_namespaced_pod, one.pod, one.namespace)["status"]
+        assert [c["status"] for c in status["conditions"] if c["type"] == "Ready"] == ["True"]
+        intruder_pods.place(access, one)
+    finally:
+        assert intruder_pods.remove(access, ["load"]) == [f"load/{one.pod}"]
 
 
 @pytest.mark.parametrize("text", ["b-apacherr", "b-apacherr with a sidecar", " with sidecar", ""])
