@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from meshverdict.chaos import prober
+from meshverdict.chaos.cluster import short
 from meshverdict.chaos.connections import Connection, Seen
 from meshverdict.chaos.manifests import NOT_FOUND, until_account
 from meshverdict.load.follow import follow, pod_log
@@ -32,6 +34,8 @@ CLIENT: Final = f"{NAME}-client"
 PORT: Final = 8099
 READY_S: Final = 120.0  # an image may have to be pulled
 PATIENCE_S: Final = 10.0
+# A second is told of when it has passed, and a log may be late.
+_LATE_S: Final = 5.0
 _EVERY_MS: Final = 10.0
 _POLL_S: Final = 0.02
 
@@ -80,12 +84,16 @@ def try_policy(access: KubeAccess, namespace: str, *, ready_s: float = READY_S) 
     """
     stop = threading.Event()
     try:
+        # Whoever may not take it away shall not make it either.
         remove(access, namespace)
+    except LabError as error:
+        return Canary(None, why=str(error))
+    try:
         return _tried(access, namespace, stop, ready_s)
     except LabError as error:
         return Canary(None, why=str(error))
     except (ApiException, HTTPError) as error:
-        return Canary(None, why=" ".join(str(getattr(error, "reason", "") or error).split())[:200])
+        return Canary(None, why=short(error))
     finally:
         stop.set()
         remove(access, namespace)
@@ -106,9 +114,15 @@ def _tried(access: KubeAccess, namespace: str, stop: threading.Event, ready_s: f
         return Canary(None, why=f"{CLIENT} cannot connect to {SERVER}, although nothing forbids it")
     asked = time.time()
     access.json(access.networking.create_namespaced_network_policy, namespace, policy(namespace))
-    if not _wait(lambda: seen.first("closed", asked) is not None, PATIENCE_S):
-        why = f"accepted and not enforced: {PATIENCE_S:g} s later {CLIENT} still connects to what the policy isolates"
-        return Canary(enforced=False, why=why)
+    over = asked + PATIENCE_S
+    # Silence proves nothing: only attempts that were still made when patience ended do.
+    _wait(
+        lambda: seen.first("closed", asked) is not None or seen.latest >= over,
+        max(0.0, over + _LATE_S - time.time()),
+    )
+    unhurt = undenied(seen, asked)
+    if unhurt is not None:
+        return unhurt
     denied = seen.first("closed", asked)
     removed = time.time()
     _delete_policy(access, namespace)
@@ -119,6 +133,28 @@ def _tried(access: KubeAccess, namespace: str, stop: threading.Event, ready_s: f
         to_denied_ms=None if denied is None else round(1000 * (denied.t - asked), 1),
         to_allowed_ms=None if allowed is None else round(1000 * (allowed.t - removed), 1),
     )
+
+
+def undenied(seen: Seen, asked: float) -> Canary | None:
+    """What it means that no connection was denied since the policy was asked for; None if one was. Pure.
+
+    Args:
+        seen: The client's connections.
+        asked: Unix seconds.
+    """
+    if seen.first("closed", asked) is not None:
+        return None
+    if seen.latest < asked + PATIENCE_S:
+        last = (
+            "never told of a whole second"
+            if not seen.latest
+            else f"ends {seen.latest - asked:+.0f} s from the policy"
+        )
+        return Canary(
+            None, why=f"the log of {CLIENT} is silent: it {last}, so whether it still connects is not known"
+        )
+    why = f"accepted and not enforced: {PATIENCE_S:g} s later {CLIENT} still connects to what the policy isolates"
+    return Canary(enforced=False, why=why)
 
 
 def policy(namespace: str) -> dict[str, Any]:
@@ -184,12 +220,23 @@ def _delete_policy(access: KubeAccess, namespace: str) -> bool:
 
 
 def remove(access: KubeAccess, namespace: str) -> bool:
-    """Take away everything of a canary, also of one that was killed; whether there was any.
+    """Take away everything of a canary, also of one that was killed; whether there was any. All of it is tried.
 
     Raises:
-        LabError: A pod does not go away.
+        LabError: Something may not be removed, or does not go away.
     """
-    found = _delete_policy(access, namespace)
-    for name in (CLIENT, SERVER):
-        found = bool(prober.remove(access, [namespace], name=name)) or found
+    found, failed = False, []
+    for what, take in (
+        (f"networkpolicy {namespace}/{NAME}", partial(_delete_policy, access, namespace)),
+        (f"pod {namespace}/{CLIENT}", partial(prober.remove, access, [namespace], name=CLIENT)),
+        (f"pod {namespace}/{SERVER}", partial(prober.remove, access, [namespace], name=SERVER)),
+    ):
+        try:
+            found = bool(take()) or found
+        except LabError as error:
+            failed.append(str(error))
+        except (ApiException, HTTPError) as error:
+            failed.append(f"{what} cannot be removed ({short(error)})")
+    if failed:
+        raise LabError("; ".join(failed))
     return found
