@@ -89,9 +89,18 @@ def resized(deployment: Mapping[str, Any], variables: Mapping[str, str], *, apar
     Args:
         deployment: Its own form.
         variables: By name; others stay as they are.
-        apart: Readiness is asked where liveness is.
+        apart: Readiness is asked where liveness is, in the containers that say where.
+
+    Raises:
+        UsageError: None of them says where liveness is asked.
     """
     containers = deployment["spec"]["template"]["spec"]["containers"]
+    if apart and not any(c.get("livenessProbe") for c in containers):
+        metadata = deployment["metadata"]
+        raise UsageError(
+            f"set_capacity: readiness 'apart': no container of Deployment {metadata.get('namespace')}/{metadata['name']}"
+            " has a livenessProbe, whose question readiness would ask; give it one"
+        )
     return {"template": {"spec": {"containers": [_changed(c, variables, apart=apart) for c in containers]}}}
 
 

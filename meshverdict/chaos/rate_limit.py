@@ -105,6 +105,11 @@ def apply_policy(
         times: The limit times this: 2 is the value of a time when the capacity was twice as large.
     """
     session = current()
+    if int(replicas) < 1:
+        raise UsageError(
+            f"apply_policy: replicas {replicas!r}: the limit is divided by the number of proxies, at least 1; give the"
+            " replicas of the Deployment that the policy is for"
+        )
     limit = limit_per_s
     if limit_of_capacity is not None:
         limit = float(limit_of_capacity) * session.found_capacity()

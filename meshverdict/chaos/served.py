@@ -73,7 +73,9 @@ def problem(name: str, found: Mapping[str, Any] | None, *, wanted: bool) -> str:
     seen = reconciled.get("observedGeneration", status.get("observedGeneration"))
     if seen is not None and int(seen) < int(found["metadata"].get("generation") or 0):
         return f"{name}: the newest form has not reached the sidecars"
-    for condition in (reconciled, conditions.get("PatchesApplied") or {}):
-        if condition.get("status") == "False":
-            return f"{name}: {condition.get('message') or condition.get('reason') or 'not served'}"
+    # Only True says that it is served; PatchesApplied is there for policies with patches alone.
+    for condition in (reconciled, conditions.get("PatchesApplied") or {"status": "True"}):
+        if condition.get("status") != "True":
+            said = condition.get("message") or condition.get("reason") or "not served"
+            return f"{name}: {said} (condition {condition.get('type')}: {condition.get('status')})"
     return ""

@@ -1,6 +1,8 @@
 """What an experiment changes of a workload, and how it comes back; rates and limits as shares of a capacity."""
 
+import copy
 import doctest
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -36,6 +38,38 @@ def test_readiness_apart_asks_what_liveness_asks():
     probe = _container(resized(APP, {}, apart=True))["readinessProbe"]
     assert probe["httpGet"] == _container(APP["spec"])["livenessProbe"]["httpGet"]
     assert (probe["periodSeconds"], probe["failureThreshold"]) == (1, 5)
+
+
+def test_readiness_apart_needs_a_place_where_liveness_is_asked():
+    """Otherwise the pod would fall out of its Service under overload, as if nothing had been asked for."""
+    bare = copy.deepcopy(APP)
+    del _container(bare["spec"])["livenessProbe"]
+    with pytest.raises(UsageError, match="c-app-count/pythonapp has a livenessProbe"):
+        resized(bare, {}, apart=True)
+    resized(bare, {}, apart=False)
+
+
+@pytest.mark.parametrize("replicas", [0, -1, "0"])
+def test_a_limit_is_for_one_proxy_at_least(replicas, monkeypatch):
+    """Not divided by nothing."""
+    monkeypatch.setattr(rate_limit, "current", SimpleNamespace)
+    with pytest.raises(UsageError, match="replicas of the Deployment"):
+        rate_limit.apply_policy([], limit_per_s=5, replicas=replicas)
+
+
+@pytest.mark.parametrize("kind", ["Reconciled", "PatchesApplied"])
+@pytest.mark.parametrize("status", ["Unknown", "False"])
+def test_a_policy_is_served_only_where_that_is_known(kind, status):
+    """`Unknown` is not `True`."""
+    conditions = {"Reconciled": "True"} | {kind: status}
+    found = {
+        "metadata": {"generation": 1},
+        "status": {"conditions": [{"type": t, "status": s} for t, s in conditions.items()]},
+    }
+    assert f"condition {kind}: {status}" in problem("one", found, wanted=True)
+    for condition in found["status"]["conditions"]:
+        condition["status"] = "True"
+    assert problem("one", found, wanted=True) == ""
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 4, 7.3, 28, 64, 333, 5000])
