@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         )
     announce(experiment)
     variables = {**variables_in(options.var_file), **variables_of(options.var)}
-    reports = Path(options.reports) if options.reports else None
+    reports = reports_of(options)
     lab = None if options.name == "default" else options.name
     if options.pairs is None:
         if options.look_after is not None:
@@ -72,6 +72,21 @@ def announce(experiment: Path) -> None:
     if not known(experiment):
         for line in announced(experiment):
             progress(line)
+
+
+def reports_of(options: argparse.Namespace) -> Path | None:
+    """The folder of all reports that was named; None for the usual one.
+
+    Raises:
+        UsageError: Something else lies there: known before a lab is started.
+    """
+    if not options.reports:
+        return None
+    named = Path(options.reports)
+    there = next(path for path in (named, *named.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"--reports {named}: {there} is no folder; name a folder, which is made if need be")
+    return named
 
 
 def choose_cluster(options: argparse.Namespace) -> None:
@@ -211,7 +226,7 @@ def verdict(options: argparse.Namespace) -> int:
     from meshverdict.report.verdict_page import NOT_MEASURED, as_value, conclusion  # noqa: PLC0415
 
     choose_cluster(options)
-    reports = Path(options.reports) if options.reports else (project_root() or Path.cwd()) / "reports"
+    reports = reports_of(options) or (project_root() or Path.cwd()) / "reports"
     failed: dict[str, str] = {}
     if options.page_only and not reports.is_dir():
         raise UsageError(f"--reports {reports}: no such folder; name the folder that holds all reports")

@@ -8,7 +8,7 @@ from typing import Any
 
 from meshverdict.analysis.loose import mapping, mappings, number
 from meshverdict.cli.output import answer
-from meshverdict.cli.result_commands import announce, choose_cluster, run_folder, variables_of
+from meshverdict.cli.result_commands import announce, choose_cluster, reports_of, run_folder, variables_of
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, UsageError
 
 
@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> Path:
     if not experiment.is_file():
         raise UsageError(f"{experiment}: no such file; name an experiment with the action sweep_rate_limit")
     announce(experiment)
-    reports = Path(options.reports) if options.reports else None
+    reports = reports_of(options)
     lab = None if options.name == "default" else options.name
     return run_once(experiment, variables_of(options.var), seed=options.seed, reports=reports, lab=lab)
 

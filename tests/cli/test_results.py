@@ -6,6 +6,7 @@ import pytest
 import synthetic
 
 from meshverdict.cli import main
+from meshverdict.model.paths import data_folder
 
 
 @pytest.fixture
@@ -70,3 +71,15 @@ def test_a_comparison_is_not_written_over_a_folder(two_runs, tmp_path, capsys):
     """The message names the option."""
     assert main(["compare", *two_runs, "--out", str(tmp_path)]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["run", "EXPERIMENT"], ["verdict"], ["sweep"]])
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_reports_that_cannot_be_written_are_refused_before_a_lab_starts(command, below, tmp_path, capsys):
+    """The message names the option that was typed, and what is in its way."""
+    file = tmp_path / "file"
+    file.touch()
+    experiment = str(data_folder("experiments") / "isolate-redis.json")
+    words = [experiment if word == "EXPERIMENT" else word for word in command]
+    assert main([*words, "--reports", str(file / below)]) == 2
+    assert f"{file} is no folder" in capsys.readouterr().err
