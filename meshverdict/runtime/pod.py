@@ -113,24 +113,29 @@ class PodWorker:
         return _grace(self.manifest)
 
     async def _live(self) -> None:
-        limit = asyncio.timeout(self.manifest["spec"].get("activeDeadlineSeconds"))
+        body = asyncio.create_task(self._serve())
         try:
-            async with limit:
-                await self._network()
-                await self._volumes()
-                if self.services.sidecars is not None:
-                    self.services.sidecars.prepare(
-                        self.manifest, self.address, self.network, self.volumes.folder
-                    )
-                await self._containers()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            message = "Pod was active on the node longer than the specified deadline"
-            self._failure = ("DeadlineExceeded", message)
-            self.event("Normal", "DeadlineExceeded", message)
-            await self._stop_all(self.grace)
+            await asyncio.wait({body}, timeout=self.manifest["spec"].get("activeDeadlineSeconds"))
+            if body.done():
+                body.result()
+            else:
+                message = "Pod was active on the node longer than the specified deadline"
+                self._failure = ("DeadlineExceeded", message)
+                self.event("Normal", "DeadlineExceeded", message)
+                # While the containers' own tasks live: they wait for SIGTERM's effect, and tell how each has ended.
+                await self._stop_all(self.grace)
+        finally:
+            body.cancel()
+            await asyncio.gather(body, return_exceptions=True)
         self._publish()
+
+    async def _serve(self) -> None:
+        """From an address to the end of the last container."""
+        await self._network()
+        await self._volumes()
+        if self.services.sidecars is not None:
+            self.services.sidecars.prepare(self.manifest, self.address, self.network, self.volumes.folder)
+        await self._containers()
 
     async def _network(self) -> None:
         """An address, the firewall's word that it is enforced, and only then a network."""
@@ -177,7 +182,7 @@ class PodWorker:
                 await worker.up.wait()
                 continue
             await self._join([task])
-            if not record.succeeded:
+            if not record.succeeded or self._failure is not None:
                 await self._end_sidecars(sidecars)
                 return
         apps = [self._worker(r) for r in self._records if r.kind == "app"]

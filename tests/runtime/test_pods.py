@@ -670,3 +670,23 @@ def test_no_container_may_be_root() -> None:
     """runAsUser: 0 is an error that says what to do."""
     with pytest.raises(container_plan.ConfigError, match="runAsUser: 0 is not possible"):
         container_plan.user_ids(pod("p", SLEEP), {"securityContext": {"runAsUser": 0}}, 1000)
+
+
+def test_a_pod_past_its_deadline_has_its_grace_and_tells_how_its_containers_ended(tmp_path: Path) -> None:
+    """SIGTERM, which one container answers with a last word and 3, and SIGKILL for the one that ignores it."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            polite = shell("trap 'sleep 0.3; exit 3' TERM; while :; do sleep 0.1; done")
+            stubborn = shell("trap '' TERM; while :; do sleep 0.1; done")
+            limits = {"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1}
+            running.objects.create("pods", pod("late", polite, stubborn, **limits))
+            failed = await running.objects.until(
+                "test", "late", lambda m: has_phase("Failed")(m) and "terminated" in state(m, 1)
+            )
+            assert failed["status"]["reason"] == "DeadlineExceeded"
+            ends = [state(failed, n)["terminated"]["exitCode"] for n in (0, 1)]
+            assert ends == [3, 137]
+            assert not any(c["ready"] for c in failed["status"]["containerStatuses"])
+
+    in_world(body, tmp_path)
