@@ -109,13 +109,16 @@ class MeshController:
             ISTIO_UID if self._identity == "range" else 0
         )  # a plain user's containers are all root of the world
         sidecar = Sidecar(proxy.key, volumes / VOLUME, network, own)
-        (request,) = certificates([proxy], self._settings.trust_domain)
-        files = translate(mesh, proxy, FOLDER).files()
-        start = bootstrap(proxy, FOLDER)
-        if self._identity == "single":
-            start = marked(start)
-        sidecar.begin(start, self._authority.secrets(request, FOLDER), files)
-        self._capture(pod, network)
+        with contextlib.ExitStack() as failed:
+            failed.callback(sidecar.close)  # nobody else knows of its descriptor yet
+            (request,) = certificates([proxy], self._settings.trust_domain)
+            files = translate(mesh, proxy, FOLDER).files()
+            start = bootstrap(proxy, FOLDER)
+            if self._identity == "single":
+                start = marked(start)
+            sidecar.begin(start, self._authority.secrets(request, FOLDER), files)
+            self._capture(pod, network)
+            failed.pop_all()
         self._running[pod["metadata"]["uid"]] = _Running(proxy, sidecar)
         self._dirty.set()
 

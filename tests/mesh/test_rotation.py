@@ -14,7 +14,8 @@ from cryptography import x509
 
 from meshverdict.mesh.files import secret_file
 from meshverdict.mesh.identity import certificates
-from meshverdict.mesh.values import Locality, Settings, Workload
+from meshverdict.mesh.values import Locality, Mesh, Settings, Workload
+from meshverdict.runtime import mesh_controller
 from meshverdict.runtime.mesh_authority import Authority
 from meshverdict.runtime.mesh_controller import MeshController, _Running
 from meshverdict.runtime.sidecar import Sidecar
@@ -93,6 +94,25 @@ async def test_the_controller_replaces_certificates_before_they_end(tmp_path):
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
         "spiffe://cluster.local/ns/n/sa/account"
     ]
+
+
+def test_a_sidecar_that_cannot_begin_leaves_no_descriptor(tmp_path, monkeypatch):
+    """Its folder cannot be made, as where the disk is full; what was duplicated for it is closed."""
+    controller = MeshController(None, Authority(dt.timedelta(hours=1)), Settings(), "range")
+    proxy = Workload("n", "a", "10.0.0.1", {}, "account")
+    monkeypatch.setattr(controller, "_snapshot", Mesh)
+    monkeypatch.setattr(controller, "_workload", lambda *_: proxy)
+    monkeypatch.setattr(mesh_controller, "has_sidecar", lambda _: True)
+    (tmp_path / "file").touch()
+    network = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(NotADirectoryError):
+            controller.prepare({"metadata": {"uid": "uid"}}, "10.0.0.1", network, tmp_path / "file")
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        os.close(network)
+    assert controller._running == {}
 
 
 def _leaf(folder: Path) -> x509.Certificate:
