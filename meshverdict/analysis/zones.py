@@ -176,6 +176,44 @@ def load_of_pods(
     return dict(sorted(found.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class ZoneLoad:
+    """What the called pods of one zone carry.
+
+    Attributes:
+        zone: Its name.
+        pods: How many there are, those that got nothing included.
+        share: Of all packets that the callers sent, 0 to 1.
+        overload: What one of its pods got, beside what each would get if all got the same.
+    """
+
+    zone: str
+    pods: int
+    share: float
+    overload: float
+
+
+def load_of_zones(loads: Mapping[str, int], zones: Mapping[str, str]) -> tuple[ZoneLoad, ...]:
+    """Who carries more than an even share, by zone; empty when nothing was sent.
+
+    Args:
+        loads: Packets of each called pod, from :func:`load_of_pods`.
+        zones: Zone of every pod that could have been called.
+
+    >>> load_of_zones({"a/1": 50, "b/1": 50}, {"a/1": "a", "a/2": "a", "a/3": "a", "b/1": "b"})[1].overload
+    2.0
+    """
+    total = sum(loads.get(pod, 0) for pod in zones)
+    if not total:
+        return ()
+    found = []
+    for zone in sorted(set(zones.values())):
+        pods = [pod for pod, where in zones.items() if where == zone]
+        share_ = sum(loads.get(pod, 0) for pod in pods) / total
+        found.append(ZoneLoad(zone, len(pods), share_, share_ / len(pods) * len(zones)))
+    return tuple(found)
+
+
 def saved_ms(round_trips: float, crossing_before: float, crossing_after: float, rtt_ms: float) -> float:
     """Mean time that a request is answered sooner, milliseconds, by the formula.
 

@@ -12,6 +12,7 @@ from meshverdict.chaos.capacity import restore_capacity, set_capacity
 from meshverdict.chaos.faults import inject_faults, release_tiers, stall_tier
 from meshverdict.chaos.find_capacity import find_capacity, scaled
 from meshverdict.chaos.manifests import Objects, named, read_manifests
+from meshverdict.chaos.placement import place_pods
 from meshverdict.chaos.rate_limit import apply_policy
 from meshverdict.chaos.session import LOAD_MARGIN_S, current
 from meshverdict.chaos.sidecars import label_injection, restart_workloads, set_pod_metadata
@@ -32,6 +33,7 @@ __all__ = [
     "label_injection",
     "mark_phase",
     "pause_redis",
+    "place_pods",
     "release_tiers",
     "restart_workloads",
     "restore_capacity",

@@ -44,6 +44,7 @@ from meshverdict.chaos.version_shares import requests_lost, share_per_version, v
 from meshverdict.chaos.zone_probes import (
     find_round_trip,
     load_by_pod,
+    load_by_zone,
     local_share,
     local_share_as_expected,
     served_again,
@@ -74,6 +75,7 @@ __all__ = [
     "limited",
     "limited_as_computed",
     "load_by_pod",
+    "load_by_zone",
     "local_share",
     "local_share_as_expected",
     "metastable",

@@ -12,6 +12,7 @@ from meshverdict.analysis.zones import (
     Share,
     cost_per_month,
     load_of_pods,
+    load_of_zones,
     outage,
     parse_traffic,
     round_trips,
@@ -23,6 +24,7 @@ from meshverdict.analysis.zones import (
 from meshverdict.chaos import record, zone_rtt
 from meshverdict.chaos.session import current
 from meshverdict.chaos.sidecars import AS_EXPECTED, NOT_EXPECTED
+from meshverdict.chaos.zone_rtt import ZONE
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
 
@@ -199,6 +201,32 @@ def load_by_pod(caller: str, called: str, phase: str | None = None) -> dict[str,
     found = {pod: round(_per_second(n, window), 1) for pod, n in counted.items()}
     current().zones.setdefault("load_by_pod", {}).setdefault(phase or "now", {}).update(found)
     return found
+
+
+def load_by_zone(caller: str, called: str, phase: str | None = None) -> str:
+    """What share of the packets one called pod of each zone got, beside an even share, in a sentence.
+
+    Args:
+        caller: Beginning of ``namespace/pod``.
+        called: The same.
+        phase: Name of a phase; by default the one that lasts.
+    """
+    window = _window(phase)
+    counted = load_of_pods(parse_traffic(_lines_until(window.end)), caller, called, window.start, window.end)
+    places = {
+        f"{p['metadata']['namespace']}/{p['metadata']['name']}": str(p["metadata"]["labels"].get(ZONE, ""))
+        for p in current().pods()
+    }
+    found = load_of_zones(counted, {pod: zone for pod, zone in places.items() if pod.startswith(called)})
+    if not found:
+        raise RecordError(f"no packet was counted from {caller} to {called}: nobody talked")
+    kept = [{key: getattr(one, key) for key in one.__dataclass_fields__} for one in found]
+    current().zones.setdefault("load_by_zone", {}).setdefault(phase or "now", {})[called] = kept
+    return f"{called}: " + "; ".join(
+        f"{one.zone} {one.share:.0%} of the packets for {one.pods} pods, {one.share / one.pods:.1%} each:"
+        f" {one.overload:.2f} times an even share"
+        for one in found
+    )
 
 
 def served_again(phase: str, name: str = "/get") -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from meshverdict.analysis.loose import mapping, number
-from meshverdict.analysis.zones import edges
+from meshverdict.analysis.loose import mapping, mappings, number
+from meshverdict.analysis.zones import ZoneLoad, edges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,11 +59,13 @@ class ZoneReport:
     Attributes:
         maps: A map for each window that has traffic.
         saving: None where the run did not ask.
+        loads: What the called pods of each zone carried, by phase and beginning of the called pods' names.
         pods: Packets a second that each called pod got, by phase; empty where the run did not ask.
     """
 
     maps: tuple[ZoneMap, ...]
     saving: Saving | None
+    loads: tuple[tuple[str, str, ZoneLoad], ...]
     pods: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
 
 
@@ -79,7 +81,12 @@ def zone_report(passed: Sequence[Passed], windows: Windows, found: Mapping[str, 
     kept = tuple(one for one in maps if one.edges)
     if not kept and not found:
         return None
-    return ZoneReport(kept, _saving(mapping(found.get("saving"))), _pods(mapping(found.get("load_by_pod"))))
+    return ZoneReport(
+        kept,
+        _saving(mapping(found.get("saving"))),
+        _loads(mapping(found.get("load_by_zone"))),
+        _pods(mapping(found.get("load_by_pod"))),
+    )
 
 
 def _saving(told: Mapping[str, Any]) -> Saving | None:
@@ -100,6 +107,18 @@ def _saving(told: Mapping[str, Any]) -> Saving | None:
     c0, c1, m0, m1, p0, p1, saved, formula, rtt, turns, price = numbers
     words = str(told.get("connection") or "")
     return Saving(words, int(turns), rtt, (c0, c1), (m0, m1), (p0, p1), saved, formula, price)
+
+
+def _loads(told: Mapping[str, Any]) -> tuple[tuple[str, str, ZoneLoad], ...]:
+    found = []
+    for phase, by_called in told.items():
+        for called, zones in mapping(by_called).items():
+            for one in mappings(zones):
+                pods, share, overload = (number(one.get(key)) for key in ("pods", "share", "overload"))
+                if pods is not None and share is not None and overload is not None:
+                    load = ZoneLoad(str(one.get("zone") or ""), int(pods), share, overload)
+                    found.append((str(phase), str(called), load))
+    return tuple(found)
 
 
 def _pods(told: Mapping[str, Any]) -> tuple[tuple[str, tuple[tuple[str, float], ...]], ...]:

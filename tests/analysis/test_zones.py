@@ -7,6 +7,7 @@ from meshverdict.analysis.zones import (
     cost_per_month,
     edges,
     load_of_pods,
+    load_of_zones,
     outage,
     parse_traffic,
     round_trips,
@@ -103,3 +104,16 @@ def test_outage_is_over_when_the_last_seconds_are_good(errors, over, left):
     assert found.over_after_s == over
     assert found.share_left == pytest.approx(left)
     assert (found.requests, found.errors) == (100, sum(errors.values()))
+
+
+def test_small_zone_carries_more_for_each_pod():
+    """7 and 3 pods that share the packets of two halves: 5/7 and 5/3 of an even share; silent pods count."""
+    zones = {f"pippo/{n}": "a" if n < 7 else "b" for n in range(10)}
+    found = load_of_zones({"pippo/0": 50, "pippo/7": 30, "pippo/8": 20, "stranger/1": 900}, zones)
+    assert [(one.zone, one.pods, one.share) for one in found] == [("a", 7, 0.5), ("b", 3, 0.5)]
+    assert [one.overload for one in found] == [pytest.approx(5 / 7), pytest.approx(5 / 3)]
+
+
+def test_shares_of_silence_are_unknown():
+    """Not an even share of nothing."""
+    assert load_of_zones({}, {"pippo/0": "a"}) == ()

@@ -3,7 +3,7 @@
 import pytest
 
 from meshverdict.analysis.windows import Window, Windows
-from meshverdict.analysis.zones import Passed
+from meshverdict.analysis.zones import Passed, ZoneLoad
 from meshverdict.report.render.zones import conversations, zone_map
 from meshverdict.report.zone_facts import zone_report
 
@@ -60,3 +60,11 @@ def test_half_a_saving_is_not_shown(missing):
     told = {key: value for key, value in SAVING.items() if key != missing}
     saving = zone_report((), WINDOWS, {"saving": told}).saving
     assert (saving is None) is (missing != "connection")
+
+
+def test_load_of_each_zone_is_told_and_half_of_it_is_not():
+    """As the probe load_by_zone wrote it."""
+    whole = {"zone": "zone-b", "pods": 3, "share": 0.5, "overload": 1.67}
+    told = {"load_by_zone": {"measured": {"pippo/": [whole, {"zone": "zone-a", "pods": 7}]}}}
+    found = zone_report((), WINDOWS, told)
+    assert found.loads == (("measured", "pippo/", ZoneLoad("zone-b", 3, 0.5, 1.67)),)

@@ -54,6 +54,7 @@ def zones_section(report: Report) -> Html | None:
         ),
         _shares(zones),
         _saving(zones.saving) if zones.saving else None,
+        _loads(zones) if zones.loads else None,
         _pods(zones) if zones.pods else None,
     )
 
@@ -245,6 +246,30 @@ def _saving(saving: Saving) -> Html:
         [h("tr", h("th", name, scope="row"), h("td", value)) for name, value in rows],
         caption="What affinity saved, beside the formula",
     )
+
+
+def _loads(zones: ZoneReport) -> Html:
+    """Whether a small zone's pods carry more than their share."""
+    rows = [
+        h(
+            "tr",
+            h("th", phase, scope="row"),
+            [
+                h("td", text)
+                for text in (
+                    called.rstrip("/"),
+                    one.zone,
+                    str(one.pods),
+                    f"{one.share:.1%}",
+                    f"{one.share / one.pods:.1%}" if one.pods else "",
+                    f"{one.overload:.2f} {TIMES}",
+                )
+            ],
+        )
+        for phase, called, one in zones.loads
+    ]
+    head = ["phase", "called", "zone", "pods", "of the packets", "each pod", "beside an even share"]
+    return table(head, rows, caption="What the called pods of each zone carried")
 
 
 def _pods(zones: ZoneReport) -> Html:
