@@ -160,10 +160,10 @@ def opened(context: str) -> Iterator[KubeAccess]:
         LabError: Its kubeconfig cannot be used; or within the block the cluster refused something, or went away.
     """
     sources = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    named_by = "MESHVERDICT_CONTEXT=" if os.environ.get("MESHVERDICT_CONTEXT") == context else "--context "
     with tempfile.TemporaryDirectory(prefix="meshverdict-") as folder:
-        access = KubeAccess.open(
-            kubeconfig_of_context(context, Path(folder), sources, named_by="--context "), kind="real"
-        )
+        alone = kubeconfig_of_context(context, Path(folder), sources, named_by=named_by)
+        access = KubeAccess.open(alone, kind="real")
         with answering(access):
             yield access
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from meshverdict.cluster import schema
 from meshverdict.cluster.bootstrap import install
-from meshverdict.cluster.decode import decode
+from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import ApiError
 from meshverdict.cluster.objects import CRDS, Objects, Write
 from meshverdict.lab.manifests import as_applied
@@ -17,6 +18,7 @@ from meshverdict.runtime.runtime import SYSTEM_NAMESPACE, capacity, system_manif
 from meshverdict.runtime.topology import API_PORT, WORLD_ADDRESS, Node
 
 _MANAGER = "meshverdict"
+_METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _POLICIES = "networkpolicies.networking.k8s.io"
 
 
@@ -68,6 +70,7 @@ def apply_all(objects: Objects, manifests: Iterable[dict[str, Any]]) -> None:
         obj = as_applied(manifest)
         if kind.namespaced and "namespace" not in obj["metadata"]:
             obj["metadata"]["namespace"] = "default"
+        refuse_misfit(name, obj, objects.node(kind) if kind.definition else None)
         try:
             if objects.get(kind.resource, obj["metadata"].get("namespace"), obj["metadata"]["name"]) is None:
                 objects.create(kind.resource, obj, manager="kubectl-client-side-apply")
@@ -75,6 +78,26 @@ def apply_all(objects: Objects, manifests: Iterable[dict[str, Any]]) -> None:
                 objects.update(kind.resource, obj, manager="kubectl-client-side-apply")
         except ApiError as error:
             raise UsageError(f"{name}: {error}") from error
+
+
+def refuse_misfit(name: str, obj: dict[str, Any], node: schema.Node | None) -> None:
+    """Refuse an object with a value of the wrong type, or a field that its kind has not, as kubectl does.
+
+    Args:
+        name: For the message.
+        obj: As it is in its file.
+        node: The schema of its kind; None for a custom resource, whose definition is asked later.
+
+    Raises:
+        UsageError: Naming the object and the field.
+    """
+    try:
+        problems = decode(obj, node).problems if node is not None else []
+        decode(obj["metadata"], schema.definitions().node(_METADATA))
+    except DecodeError as error:
+        raise UsageError(f"{name}: {error}") from error
+    if problems:
+        raise UsageError(f"{name}: {', '.join(problems)}; correct the name, or take it out")
 
 
 def warm(objects: Objects) -> None:

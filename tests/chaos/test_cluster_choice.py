@@ -151,6 +151,9 @@ def test_a_broken_kubeconfig_is_an_error_that_names_the_entry(text, words, tmp_p
     assert words in said
     assert str(path) in said
     assert "MESHVERDICT_CONTEXT" not in said
+    monkeypatch.setenv("MESHVERDICT_CONTEXT", "x")
+    assert main(["clean"]) == 2
+    assert "--context" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["clean", "measure-zones", "doctor", "up", "down"])

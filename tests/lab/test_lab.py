@@ -192,6 +192,21 @@ def test_a_taken_port_is_named_and_another_one_used(command):
         pytest.param("- a\n", "is a mapping", id="a list"),
         pytest.param("kind: Pod\nmetadata: {name: x}\n", "apiVersion is missing", id="no apiVersion"),
         pytest.param(
+            "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: default}\nspec: {ports: 5}\n",
+            "Service default/x: json: cannot unmarshal number into Go struct field ServiceSpec.spec.ports",
+            id="a value of the wrong type",
+        ),
+        pytest.param(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, labels: {a: 5}}\n",
+            "metadata.labels",
+            id="a label that is no text",
+        ),
+        pytest.param(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndate: {a: b}\n",
+            'ConfigMap x: unknown field "date"',
+            id="a field that the kind has not",
+        ),
+        pytest.param(
             "apiVersion: v9\nkind: Nope\nmetadata: {name: x}\n", "no kind Nope in v9", id="unknown kind"
         ),
         pytest.param(
