@@ -115,3 +115,16 @@ def test_a_target_is_a_name_with_a_port_a_question_and_its_answer(value):
     """Refused otherwise."""
     with pytest.raises(UsageError, match="targets"):
         Target.parse(value)
+
+
+def test_an_intruder_really_asks_and_a_service_that_is_gone_is_told(access, monkeypatch):
+    """From its pod, by its program: Redis answers, and a Service that is not there is no defence."""
+    measuring = ExitStack()
+    session = SimpleNamespace(access=access, namespaces=["load"], measuring=measuring, intruded=set[str]())
+    monkeypatch.setattr(intruders, "current", lambda: session)
+    targets = [Target(f"{name}.d-redis:6379", "PING\r\n", "+PONG") for name in ("redis-svc", "nobody")]
+    with measuring:
+        (found,) = intruders._tried(access, "open", ["load without sidecar"], targets[:1], 1)
+        assert (found.found, found.how) == ("reached", "+PONG")
+        with pytest.raises(LabError, match=r"nobody\.d-redis:6379: the name is not known there"):
+            intruders._tried(access, "open", ["load without sidecar"], targets, 2)
