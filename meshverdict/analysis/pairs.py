@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from meshverdict.analysis.cases import Case, cases
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from meshverdict.analysis.campaign import Arm
+    from meshverdict.analysis.load_table import Mask
     from meshverdict.analysis.windows import Window
 
 P50: Final = "p50"
@@ -38,7 +39,8 @@ class PairRun:
         arm: With or without the treatment.
         invalid: Why it must not be used, in words; empty when it may be.
         measures: Logarithm of each metric, by name (``case-1 p50``).
-        silent: Names of metrics that would only repeat the number of requests: error shares without errors.
+        none: Names of metrics of which it had none at all, so that half a request stands for it: a ratio with it has a
+            direction and no size.
         origin: Its run folder.
     """
 
@@ -47,7 +49,7 @@ class PairRun:
     invalid: tuple[str, ...]
     measures: Mapping[str, float]
     origin: str = ""
-    silent: frozenset[str] = frozenset()
+    none: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Paired:
         control: Log values of the control arm, by metric, in the order of the pairs.
         treatment: The same of the treatment arm.
         left_out: Pairs and metrics that could not be used, with the reason.
+        none: Of metrics that some run had none of at all: how many of the control and of the treatment runs had none.
     """
 
     pairs: tuple[int, ...]
@@ -67,6 +70,7 @@ class Paired:
     control: Mapping[str, tuple[float, ...]]
     treatment: Mapping[str, tuple[float, ...]]
     left_out: tuple[str, ...]
+    none: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def measures(table: LoadTable, windows: Sequence[Window]) -> dict[str, float]:
@@ -83,22 +87,26 @@ def requests_in(table: LoadTable, windows: Sequence[Window]) -> int:
     return sum(int(table.n[table.rows(start=w.start, end=w.end)].sum()) for w in windows)
 
 
-def without_errors(table: LoadTable, windows: Sequence[Window]) -> frozenset[str]:
-    """The error shares that are zero over the windows: names of metrics."""
-    return frozenset(
-        f"{case.key} {ERRORS}"
-        for case in cases(table.names)
-        if not any(
-            (table.rows(start=w.start, end=w.end, names=case.names) & ~table.rows(outcomes=(OK,))).any()
-            for w in windows
-        )
-    )
+def none_at_all(table: LoadTable, windows: Sequence[Window]) -> frozenset[str]:
+    """Error shares without an error and goodputs without a good answer over the windows: names of metrics."""
+    found = set()
+    for case in cases(table.names):
+        rows = _rows(table, case, windows)
+        good = rows & table.rows(outcomes=(OK,))
+        found |= {f"{case.key} {ERRORS}"} if not table.n[rows & ~good].any() else set()
+        found |= {f"{case.key} {GOODPUT}"} if not table.n[good].any() else set()
+    return frozenset(found)
 
 
-def _case(table: LoadTable, case: Case, windows: Sequence[Window], seconds: float) -> dict[str, float]:
+def _rows(table: LoadTable, case: Case, windows: Sequence[Window]) -> Mask:
     rows = table.rows(start=math.inf)
     for window in windows:
         rows |= table.rows(start=window.start, end=window.end, names=case.names)
+    return rows
+
+
+def _case(table: LoadTable, case: Case, windows: Sequence[Window], seconds: float) -> dict[str, float]:
+    rows = _rows(table, case, windows)
     good = rows & table.rows(outcomes=(OK,))
     requests, ok = int(table.n[rows].sum()), int(table.n[good].sum())
     if not requests or not seconds:
@@ -140,7 +148,7 @@ def pair_up(runs: Sequence[PairRun]) -> Paired:
     common = [name for name in names if all(name in c and name in t for c, t in both)]
     left_out += [f"{name}: some run has none" for name in names if name not in common]
     usable = [run for run in by_slot.values() if run.pair in whole]
-    quiet = [name for name in common if usable and all(name in run.silent for run in usable)]
+    quiet = [name for name in common if usable and all(name in run.none for run in usable)]
     left_out += [f"{name}: no run had any" for name in quiet]
     common = [name for name in common if name not in quiet]
     return Paired(
@@ -149,7 +157,21 @@ def pair_up(runs: Sequence[PairRun]) -> Paired:
         control={name: tuple(c[name] for c, _ in both) for name in common},
         treatment={name: tuple(t[name] for _, t in both) for name in common},
         left_out=tuple(left_out),
+        none={
+            name: counts
+            for name in common
+            if any(
+                counts := (
+                    _without(by_slot, whole, "control", name),
+                    _without(by_slot, whole, "treatment", name),
+                )
+            )
+        },
     )
+
+
+def _without(by_slot: Mapping[tuple[int, str], PairRun], pairs: Sequence[int], arm: str, name: str) -> int:
+    return sum(name in by_slot[pair, arm].none for pair in pairs)
 
 
 def _explained(pair: int, reasons: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,9 +16,9 @@ from meshverdict.analysis.pairs import (
     Paired,
     PairRun,
     measures,
+    none_at_all,
     pair_up,
     requests_in,
-    without_errors,
 )
 from meshverdict.analysis.permutation import LEVEL, MIN_PAIRS
 from meshverdict.analysis.spread import spread_p
@@ -105,6 +105,8 @@ class Campaign:
         level: 1 - confidence of the primary metric's judgement.
         stopped_early: It ended at its early look, by the rule fixed beforehand.
         findings: What the last usable run with the treatment found, in sentences.
+        none: Of metrics that some run had none of at all: how many runs without and with the treatment had none. Half a
+            request stands for none, so a ratio of theirs has a direction and no size.
     """
 
     origin: str
@@ -124,6 +126,7 @@ class Campaign:
     level: float = LEVEL
     stopped_early: bool = False
     findings: tuple[str, ...] = ()
+    none: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def described(self) -> bool:
@@ -159,6 +162,7 @@ class Campaign:
             "invalid": self.invalid,
             "level": self.level,
             "stopped_early": self.stopped_early,
+            "none": {name: {"control": c, "treatment": t} for name, (c, t) in self.none.items()},
         }
 
 
@@ -204,6 +208,7 @@ def assess(runs: Sequence[CampaignRun], *, origin: str, planned: Planned | None 
         level=level,
         stopped_early=stopped,
         findings=_findings(runs, lines),
+        none=paired.none,
     )
 
 
@@ -263,7 +268,7 @@ def _pair_run(run: CampaignRun, outside: set[str], primary: str) -> PairRun:
     price = cpu_per_request(contents.usage, windows, requests_in(table, windows))
     if price is not None:
         found[CPU] = math.log(price)
-    return PairRun(run.pair, run.arm, (), found, run.origin, without_errors(table, windows))
+    return PairRun(run.pair, run.arm, (), found, run.origin, none_at_all(table, windows))
 
 
 def _compared(contents: RunContents, arm: Arm, outside: set[str]) -> list[Window]:

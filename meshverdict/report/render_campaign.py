@@ -70,6 +70,8 @@ def sentence(campaign: Campaign) -> str:
         return f"This campaign cannot be judged: {campaign.invalid}."
     effect = campaign.effects[0]
     change = f"{ratio(effect.ratio)}{bounds(effect)} with the treatment"
+    if effect.metric in campaign.none:
+        change += f"; {no_size(campaign, effect.metric)}"
     return {
         "differs": f"{effect.metric} differs: {change}. Chance alone does this in fewer than 1 of 20 campaigns.",
         "equivalent": f"{effect.metric} is the same within {percent(effect.margin)}: {change}.",
@@ -78,6 +80,17 @@ def sentence(campaign: Campaign) -> str:
             " would probably have been seen; for a smaller one, run more pairs."
         ),
     }[effect.word]
+
+
+def no_size(campaign: Campaign, metric: str) -> str:
+    """That a ratio has a direction and no size, because some runs had nothing of its metric at all."""
+    control, treatment = campaign.none[metric]
+    told = [
+        f"{count} of {campaign.pairs} runs {arm} the treatment"
+        for count, arm in ((control, "without"), (treatment, "with"))
+        if count
+    ]
+    return f"none at all in {' and '.join(told)}, where half a request stands in for none: a direction, not a size"
 
 
 def _verdict(campaign: Campaign) -> Html:
@@ -164,6 +177,7 @@ def _effects(campaign: Campaign) -> Html:
         if campaign.effects
         else None,
         table(head, rows, caption="Effects"),
+        [h("p", f"{metric}: {no_size(campaign, metric)}.", class_="quiet") for metric in campaign.none],
     )
 
 

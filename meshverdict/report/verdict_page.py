@@ -17,6 +17,7 @@ from meshverdict.report.render.forest import bounds, ratio
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.page import footer, page
 from meshverdict.report.render.parts import NOTHING, chip, table
+from meshverdict.report.render_campaign import no_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +99,8 @@ def _campaign_row(claim: Claim, campaign: Campaign, link: str) -> Row:
         said = f"not judged: {campaign.pairs} of at least {MIN_PAIRS} pairs"
         return Row(claim, word, measured, "", said, link)
     effect = f"{first.metric} {ratio(first.ratio)}{bounds(first)}" if first and first.ratios else ""
+    if effect and first and first.metric in campaign.none:
+        effect += f"; {no_size(campaign, first.metric)}"
     return Row(_priced(claim, campaign), word, measured, effect, campaign.verdict, link)
 
 

@@ -55,6 +55,21 @@ def test_a_shift_of_8_percent_is_found_and_its_interval_holds_it(eight_pairs):
     assert "case-1 error share: no run had any" in campaign.left_out
 
 
+def test_a_ratio_with_nothing_has_a_direction_and_no_size(eight_pairs, tmp_path):
+    """Case 2 never fails without the policy and always with it: the page says so beside the ratio that this makes."""
+    campaign = judged(eight_pairs)
+    assert dict(campaign.none) == {"case-2 goodput": (0, 8), "case-2 error share": (8, 0)}
+    assert campaign.as_dict()["none"]["case-2 goodput"] == {"control": 0, "treatment": 8}
+    folder = copy(eight_pairs, tmp_path)
+    for path in folder.glob("*/journal.json"):
+        value = json.loads(path.read_text())
+        value["experiment"]["extensions"][0] |= {"primary": "case-2 goodput"}
+        path.write_text(json.dumps(value))
+    page = write_report(folder).read_text()
+    assert "none at all in 8 of 8 runs with the treatment" in page
+    assert "a direction, not a size" in page
+
+
 def test_identical_arms_are_not_called_different(tmp_path):
     """Seed 4, fixed beforehand; the answer is one of the other verdicts, with its number."""
     make(tmp_path, 6)
