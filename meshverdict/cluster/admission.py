@@ -23,6 +23,7 @@ _POD_PATHS: Final[dict[str, tuple[str, ...]]] = {
     "daemonsets.apps": ("spec", "template"),
     "statefulsets.apps": ("spec", "template"),
     "jobs.batch": ("spec", "template"),
+    "cronjobs.batch": ("spec", "jobTemplate", "spec", "template"),
 }
 _LAB: Final = "the embedded lab runs pods as an unprivileged user of this machine"
 _HOST: Final = {
@@ -195,12 +196,13 @@ def _workload(resource: str, spec: Manifest) -> Iterator[FieldError]:
         if ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("maxUnavailable") not in _ONE:
             place = "spec.updateStrategy.rollingUpdate.maxUnavailable"
             yield forbidden_field(place, "the embedded lab replaces one pod at a time: remove the field")
-    if resource == "jobs.batch":
+    if resource in {"jobs.batch", "cronjobs.batch"}:
+        path = "spec" if resource == "jobs.batch" else "spec.jobTemplate.spec"
+        job = spec if resource == "jobs.batch" else (spec.get("jobTemplate") or {}).get("spec") or {}
         for key in _JOB_FIELDS:
-            if spec.get(key) is not None:
-                yield forbidden_field(
-                    f"spec.{key}", "the embedded lab's Job controller has no such rule: remove it"
-                )
+            if job.get(key) is not None:
+                why = "the embedded lab's Job controller has no such rule: remove it"
+                yield forbidden_field(f"{path}.{key}", why)
 
 
 def _pod_warnings(spec: Manifest, path: str) -> Iterator[str]:

@@ -81,7 +81,8 @@ def _namespaced(verbs: list[str]) -> list[dict[str, Any]]:
     return [
         _rule([""], _CORE_RULES, verbs),
         _rule(["apps"], _APPS_RULES, verbs),
-        _rule(["batch"], ["jobs", "jobs/status"], verbs),
+        _rule(["batch"], ["cronjobs", "cronjobs/status", "jobs", "jobs/status"], verbs),
+        _rule(["autoscaling"], ["horizontalpodautoscalers", "horizontalpodautoscalers/status"], verbs),
         _rule(["networking.k8s.io"], ["ingresses", "ingresses/status", "networkpolicies"], verbs),
         _rule(["policy"], ["poddisruptionbudgets", "poddisruptionbudgets/status"], verbs),
         _rule(["discovery.k8s.io"], ["endpointslices"], verbs),

@@ -186,6 +186,36 @@ def _job(obj: Manifest) -> None:
     )
 
 
+def _cron_job(obj: Manifest) -> None:
+    spec = obj.setdefault("spec", {})
+    _set(
+        spec,
+        concurrencyPolicy="Allow",
+        suspend=False,
+        successfulJobsHistoryLimit=3,
+        failedJobsHistoryLimit=1,
+        jobTemplate={},
+    )
+    spec["jobTemplate"].setdefault("metadata", {})
+    _template(spec["jobTemplate"].setdefault("spec", {}))
+
+
+def _autoscaler(obj: Manifest) -> None:
+    spec = obj.setdefault("spec", {})
+    _set(spec, minReplicas=1)
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    behavior = spec.get("behavior")
+    if behavior is None:
+        return
+    double = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    four = {"type": "Pods", "value": 4, "periodSeconds": 15}
+    _set(behavior, scaleUp={}, scaleDown={})
+    _set(behavior["scaleUp"], stabilizationWindowSeconds=0, selectPolicy="Max", policies=[four, double])
+    _set(behavior["scaleDown"], selectPolicy="Max", policies=[double])
+
+
 def _service(obj: Manifest) -> None:
     spec = obj.setdefault("spec", {})
     _set(spec, type="ClusterIP", sessionAffinity="None")
@@ -292,6 +322,8 @@ _DEFAULTS: Final[dict[str, Callable[[Manifest], None]]] = {
     "daemonsets.apps": _daemonset,
     "statefulsets.apps": _statefulset,
     "jobs.batch": _job,
+    "cronjobs.batch": _cron_job,
+    "horizontalpodautoscalers.autoscaling": _autoscaler,
     "services": _service,
     "networkpolicies.networking.k8s.io": _policy,
     "secrets": _secret,

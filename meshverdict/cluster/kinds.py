@@ -35,7 +35,7 @@ class Kind:
     Attributes:
         group: ``""`` for the core group.
         definition: Name of the OpenAPI definition; ``""`` for custom resources, which bring `crd_schema`.
-        storage: The resource it is stored as, when that is not its own (events have two APIs).
+        secondary: Another form of a resource that is stored as a kind of another API version (`versions`).
         crd_version: The version entry of the CustomResourceDefinition it comes from.
     """
 
@@ -51,6 +51,7 @@ class Kind:
     subresources: tuple[Subresource, ...] = ()
     definition: str = ""
     list_kind: str = ""
+    secondary: bool = False
     crd_version: dict[str, Any] | None = field(default=None, compare=False)
 
     @cached_property
@@ -112,6 +113,19 @@ def _rbac(plural: str, kind: str, *, namespaced: bool) -> Kind:
     return _kind("rbac.authorization.k8s.io/v1", plural, kind, "io.k8s.api.rbac.v1.", namespaced=namespaced)
 
 
+def _autoscaler(version: str, *, secondary: bool = False) -> Kind:
+    return _kind(
+        f"autoscaling/{version}",
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        f"io.k8s.api.autoscaling.{version}.",
+        short=("hpa",),
+        categories=("all",),
+        subresources=(_status("HorizontalPodAutoscaler"),),
+        secondary=secondary,
+    )
+
+
 def _review(api_version: str, plural: str, kind: str, *, namespaced: bool = False) -> Kind:
     package = f"io.k8s.api.{api_version.split('.', maxsplit=1)[0]}.v1."
     return _kind(api_version, plural, kind, package, namespaced=namespaced, verbs=("create",))
@@ -165,7 +179,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     _apps("deployments", "Deployment", "deploy", _SCALE),
     _apps("replicasets", "ReplicaSet", "rs", _SCALE),
     _apps("statefulsets", "StatefulSet", "sts", _SCALE),
-    _kind("events.k8s.io/v1", "events", "Event", "io.k8s.api.events.v1.", short=("ev",)),
+    _kind("events.k8s.io/v1", "events", "Event", "io.k8s.api.events.v1.", short=("ev",), secondary=True),
     _review("authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview"),
     _review("authentication.k8s.io/v1", "tokenreviews", "TokenReview"),
     _review(
@@ -174,6 +188,17 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     _review("authorization.k8s.io/v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
     _review("authorization.k8s.io/v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
     _review("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview"),
+    _autoscaler("v2"),
+    _autoscaler("v1", secondary=True),
+    _kind(
+        "batch/v1",
+        "cronjobs",
+        "CronJob",
+        "io.k8s.api.batch.v1.",
+        short=("cj",),
+        categories=("all",),
+        subresources=(_status("CronJob"),),
+    ),
     _kind(
         "batch/v1",
         "jobs",
@@ -237,7 +262,7 @@ class Kinds:
     def __init__(self) -> None:
         self._built_in = {(k.group, k.version, k.plural): k for k in BUILT_IN}
         self._custom: dict[tuple[str, str, str], Kind] = {}
-        self._by_resource = {k.resource: k for k in BUILT_IN if k.group != "events.k8s.io"}
+        self._by_resource = {k.resource: k for k in BUILT_IN if not k.secondary}
         self._by_kind = {(k.api_version, k.kind): k for k in BUILT_IN}
         self.generation = 0
 
@@ -273,7 +298,7 @@ class Kinds:
         """Set the kinds that CustomResourceDefinitions establish; built-in kinds win."""
         self._custom = {(k.group, k.version, k.plural): k for k in custom}
         self._by_resource = {k.resource: k for k in reversed(custom)} | {
-            k.resource: k for k in BUILT_IN if k.group != "events.k8s.io"
+            k.resource: k for k in BUILT_IN if not k.secondary
         }
         self._by_kind = {(k.api_version, k.kind): k for k in custom} | {
             (k.api_version, k.kind): k for k in BUILT_IN

@@ -140,6 +140,54 @@ def _job_state(obj: Manifest) -> str:
     return "Running"
 
 
+def _cron_job(obj: Manifest, now: float) -> list[Any]:
+    spec, status = _spec(obj), _status(obj)
+    template = (spec.get("jobTemplate") or {}).get("spec") or {}
+    last = status.get("lastScheduleTime")
+    return [
+        _name(obj),
+        spec.get("schedule") or "",
+        spec.get("timeZone") or NONE,
+        "True" if spec.get("suspend") else "False",
+        len(status.get("active") or []),
+        age(last, now) if last else NONE,
+        _age(obj, now),
+        *_containers({"spec": template}),
+        selector(template.get("selector")),
+    ]
+
+
+def _autoscaler(obj: Manifest, now: float) -> list[Any]:
+    spec, status = _spec(obj), _status(obj)
+    target = spec.get("scaleTargetRef") or {}
+    shown = [_target(metric) for metric in spec.get("metrics") or []]
+    more = f" + {len(shown) - 2} more..." if len(shown) > 2 else ""
+    least = spec.get("minReplicas")
+    return [
+        _name(obj),
+        f"{target.get('kind')}/{target.get('name')}",
+        ", ".join(shown[:2]) + more or NONE,
+        "<unset>" if least is None else str(least),
+        spec.get("maxReplicas", 0),
+        status.get("currentReplicas", 0),
+        _age(obj, now),
+    ]
+
+
+def _target(metric: Manifest) -> str:
+    """A metric's current and wanted amount; nobody measures the current one here."""
+    kind = metric["type"]
+    source = metric.get(kind[:1].lower() + kind[1:]) or {}
+    target = source.get("target") or {}
+    if kind in {"Resource", "ContainerResource"}:
+        percent = target.get("averageUtilization")
+        wanted = target.get("averageValue") or f"{percent}%"
+        return f"{source.get('name')}: {UNKNOWN}/{wanted}"
+    if kind == "Pods":
+        return f"{UNKNOWN}/{target.get('averageValue')}"
+    return f"{UNKNOWN}/" + (target.get("value") or f"{target.get('averageValue')} (avg)")
+
+
 def _service(obj: Manifest, now: float) -> list[Any]:
     spec = _spec(obj)
     kind = spec.get("type") or "ClusterIP"
@@ -320,6 +368,8 @@ ROWS: Final[dict[str, Callable[[Manifest, float], list[Any]]]] = {
     "daemonsets.apps": _daemonset,
     "statefulsets.apps": _statefulset,
     "jobs.batch": _job,
+    "cronjobs.batch": _cron_job,
+    "horizontalpodautoscalers.autoscaling": _autoscaler,
     "services": _service,
     "namespaces": _namespace,
     "nodes": _node,

@@ -64,6 +64,31 @@ Job 1 metadata:ObjectMeta 2 spec:JobSpec 3 status:JobStatus
 JobSpec 1 parallelism:i 2 completions:i 3 activeDeadlineSeconds:i 4 selector:LabelSelector 5 manualSelector:B
  6 template:PodTemplateSpec 7 backoffLimit:i 8 ttlSecondsAfterFinished:i 9 completionMode:s 10 suspend:B
 JobStatus 4 active:i 5 succeeded:i 6 failed:i 7 completedIndexes:s
+CronJob 1 metadata:ObjectMeta 2 spec:CronJobSpec 3 status:CronJobStatus
+CronJobSpec 1 schedule:s 2 startingDeadlineSeconds:i 3 concurrencyPolicy:s 4 suspend:B 5 jobTemplate:JobTemplateSpec
+ 6 successfulJobsHistoryLimit:i 7 failedJobsHistoryLimit:i 8 timeZone:s
+JobTemplateSpec 1 metadata:ObjectMeta 2 spec:JobSpec
+CronJobStatus 1 active:ObjectReference[] 4 lastScheduleTime:T 5 lastSuccessfulTime:T
+HorizontalPodAutoscaler 1 metadata:ObjectMeta 2 spec:HorizontalPodAutoscalerSpec 3 status:HorizontalPodAutoscalerStatus
+HorizontalPodAutoscalerSpec 1 scaleTargetRef:CrossVersionObjectReference 2 minReplicas:i 3 maxReplicas:i
+ 4 metrics:MetricSpec[] 5 behavior:HorizontalPodAutoscalerBehavior
+HorizontalPodAutoscalerStatus 1 observedGeneration:i 2 lastScaleTime:T 3 currentReplicas:i 4 desiredReplicas:i
+HorizontalPodAutoscaler/v1 1 metadata:ObjectMeta 2 spec:HorizontalPodAutoscalerSpec/v1
+ 3 status:HorizontalPodAutoscalerStatus
+HorizontalPodAutoscalerSpec/v1 1 scaleTargetRef:CrossVersionObjectReference 2 minReplicas:i 3 maxReplicas:i
+ 4 targetCPUUtilizationPercentage:i
+CrossVersionObjectReference 1 kind:s 2 name:s 3 apiVersion:s
+MetricSpec 1 type:s 2 object:ObjectMetricSource 3 pods:NamedMetricSource 4 resource:ResourceMetricSource
+ 5 external:NamedMetricSource 7 containerResource:ContainerResourceMetricSource
+ObjectMetricSource 1 describedObject:CrossVersionObjectReference 2 target:MetricTarget 3 metric:MetricIdentifier
+NamedMetricSource 1 metric:MetricIdentifier 2 target:MetricTarget
+ResourceMetricSource 1 name:s 2 target:MetricTarget
+ContainerResourceMetricSource 1 name:s 2 target:MetricTarget 3 container:s
+MetricIdentifier 1 name:s 2 selector:LabelSelector
+MetricTarget 1 type:s 2 value:Q 3 averageValue:Q 4 averageUtilization:i
+HorizontalPodAutoscalerBehavior 1 scaleUp:HPAScalingRules 2 scaleDown:HPAScalingRules
+HPAScalingRules 1 selectPolicy:s 2 policies:HPAScalingPolicy[] 3 stabilizationWindowSeconds:i 4 tolerance:Q
+HPAScalingPolicy 1 type:s 2 value:i 3 periodSeconds:i
 Ingress 1 metadata:ObjectMeta 2 spec:IngressSpec 3 status:ServiceStatus
 IngressSpec 1 defaultBackend:IngressBackend 2 tls:IngressTLS[] 3 rules:IngressRule[] 4 ingressClassName:s
 IngressBackend 4 service:IngressServiceBackend
@@ -106,10 +131,17 @@ DeleteOptions 1 gracePeriodSeconds:i 2 preconditions:Preconditions 3 orphanDepen
  5 dryRun:s[]
 Preconditions 1 uid:s 2 resourceVersion:s
 """
+# Kinds whose messages differ between two versions of their API.
+_VERSIONED: Final = {("autoscaling/v1", "HorizontalPodAutoscaler"): "HorizontalPodAutoscaler/v1"}
 # Go leaves these out when they are unset, so that a zero of theirs is meant.
 _OPTIONAL: Final = frozenset(
     {
         "replicas",
+        "minReplicas",
+        "stabilizationWindowSeconds",
+        "startingDeadlineSeconds",
+        "successfulJobsHistoryLimit",
+        "failedJobsHistoryLimit",
         "parallelism",
         "completions",
         "backoffLimit",
@@ -167,7 +199,7 @@ def parse_protobuf(body: bytes) -> dict[str, Any]:
     version, kind = (_bytes(head.get(n, b"")).decode("utf-8", "replace") for n in (1, 2))
     if kind not in _MESSAGES:
         raise ProtobufError(f"this server reads no protobuf of kind {kind!r}: {_HINT}")
-    value = _message(kind, _bytes(envelope.get(2, b"")), 0)
+    value = _message(_VERSIONED.get((version, kind), kind), _bytes(envelope.get(2, b"")), 0)
     return {"apiVersion": version, "kind": kind, **value}
 
 

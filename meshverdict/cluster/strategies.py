@@ -31,6 +31,7 @@ _NO_GENERATION: Final = frozenset(
         "clusterrolebindings.rbac.authorization.k8s.io",
         "leases.coordination.k8s.io",
         "controllerrevisions.apps",
+        "horizontalpodautoscalers.autoscaling",
     }
 )
 _SYSTEM: Final = (
@@ -188,6 +189,10 @@ def _statefulset(obj: Manifest, _uid: str) -> None:
     obj["status"] = {"replicas": 0, "availableReplicas": 0}
 
 
+def _autoscaler(obj: Manifest, _uid: str) -> None:
+    obj["status"] = {"desiredReplicas": 0, "currentMetrics": None}
+
+
 def _replicaset(obj: Manifest, _uid: str) -> None:
     obj["status"] = {"replicas": 0}
 
@@ -195,6 +200,8 @@ def _replicaset(obj: Manifest, _uid: str) -> None:
 _COMPLETE: Final[dict[str, Callable[[Manifest, str], None]]] = {
     "pods": _pod,
     "jobs.batch": _job,
+    "cronjobs.batch": _empty_status,
+    "horizontalpodautoscalers.autoscaling": _autoscaler,
     "deployments.apps": _empty_status,
     "replicasets.apps": _replicaset,
     "daemonsets.apps": _daemonset,

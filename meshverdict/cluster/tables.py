@@ -64,6 +64,12 @@ _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     ),
     "statefulsets.apps": _columns("Name, Ready, Age, Containers+, Images+"),
     "jobs.batch": _columns(f"Name, Status, Completions, Duration, Age, {_TEMPLATE}"),
+    "cronjobs.batch": _columns(
+        f"Name, Schedule, Timezone, Suspend:boolean, Active:integer, Last Schedule, Age, {_TEMPLATE}"
+    ),
+    "horizontalpodautoscalers.autoscaling": _columns(
+        "Name, Reference, Targets, MinPods, MaxPods, Replicas, Age"
+    ),
     "services": _columns("Name, Type, Cluster-IP, External-IP, Port(s), Age, Selector+"),
     "namespaces": _columns("Name, Status, Age"),
     "nodes": _columns(

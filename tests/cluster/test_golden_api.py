@@ -15,7 +15,6 @@ import yaml
 
 from meshverdict.cluster.controllers import namespace
 
-NOT_SERVED = "a kind that the lab does not serve: 404, as for anything else that is not there"
 KUBELET = "reported by a kubelet; the stand-in of this test only runs or removes pods"
 CONTROLLER = "written by a controller, earlier, later or in another order than in the recording"
 STEPS = "recorded after steps that are in no open record"
@@ -54,8 +53,6 @@ KNOWN: dict[str, str] = {
     "ns-delete": CONTROLLER,
     "eviction-pdb": CONTROLLER,
     "field-validation-10": "externalIPs are refused, because the lab would not honour them",
-    "defaults-14": NOT_SERVED,
-    "defaults-15": NOT_SERVED,
     "auth-anonymous": TOKENS_ONLY,
     "auth-review-04": "the recorded server has one role more, of its vendor",
     "auth-off-11": VERSION,

@@ -355,6 +355,7 @@ CREATE = {
     "deployments.apps": "deployment web --image=nginx --replicas=0 --port=80 -- sleep 1",
     "services": "service clusterip svc --tcp=80:8080",
     "jobs.batch": "job j --image=busybox -- true",
+    "cronjobs.batch": "cronjob c --image=busybox --schedule=@hourly -- true",
     "ingresses.networking.k8s.io": "ingress i --rule=a.b/x*=svc:80",
     "roles.rbac.authorization.k8s.io": "role r --verb=get,list --resource=pods",
     "rolebindings.rbac.authorization.k8s.io": "rolebinding r --role=r --serviceaccount=default:robot",
@@ -401,8 +402,6 @@ async def test_tokens_and_rights(api):
 
 # Recorded commands that end differently here, and why.
 KNOWN_COMMANDS = {
-    "autoscale": "HorizontalPodAutoscalers are not served",
-    "delete hpa": "HorizontalPodAutoscalers are not served",
     "exec": "the stand-in for the runtime has no redis",
     "scale deploy/none": "kubectl's own words, which differ between its versions",
     "explain po.spec.containers.resources --output=plaintext-openapiv2": "OpenAPI 2 has no definitions here",

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from meshverdict.cluster.store import Manifest
 
 from . import (
+    autoscaler,
+    cronjob,
     daemonset,
     deployment,
     disruption,
@@ -177,6 +179,19 @@ def controllers(root_ca: str) -> list[Controller]:
             job.plan,
             {"pods": _or_selecting("Job", job.RESOURCE)},
             gone=job.gone,
+        ),
+        Controller(
+            "cronjob-controller",
+            _MANAGER,
+            cronjob.RESOURCE,
+            cronjob.plan,
+            {job.RESOURCE: _by_controller("CronJob")},
+        ),
+        Controller(
+            "horizontal-pod-autoscaler",
+            _MANAGER,
+            autoscaler.RESOURCE,
+            autoscaler.plan,
         ),
         Controller(
             "disruption-controller",

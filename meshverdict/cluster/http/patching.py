@@ -10,7 +10,6 @@ from meshverdict.cluster.bodies import SyntaxProblem, parse_json, parse_yaml
 from meshverdict.cluster.crd_schema import prune
 from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import ApiError, bad, bad_request, conflict, invalid, not_found
-from meshverdict.cluster.event_api import from_events_api
 from meshverdict.cluster.field_sets import element_key
 from meshverdict.cluster.http.call import Call, complete_head
 from meshverdict.cluster.http.watch import present
@@ -19,6 +18,7 @@ from meshverdict.cluster.objects import Write
 from meshverdict.cluster.patches import json_patch, merge_patch, strategic_patch
 from meshverdict.cluster.schema import Node
 from meshverdict.cluster.store import Manifest
+from meshverdict.cluster.versions import to_stored
 
 JSON: Final = "application/json-patch+json"
 MERGE: Final = "application/merge-patch+json"
@@ -86,9 +86,7 @@ def _changed(call: Call, obj: Manifest, patch: Any, media: str) -> Manifest:
         raise ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {})
     _check_identity(call, value)
     made = _typed(call, value, media)
-    if call.kind.group == "events.k8s.io":
-        return from_events_api(made)
-    return made
+    return to_stored(call.kind, made)
 
 
 def _check_identity(call: Call, value: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from aiohttp import web
 from meshverdict.cluster import deletion, escalation
 from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import ApiError, bad, bad_request, invalid, not_found, unsupported
-from meshverdict.cluster.event_api import from_events_api
 from meshverdict.cluster.http.answers import answer
 from meshverdict.cluster.http.call import Call, parse_body
 from meshverdict.cluster.http.lists import page, selection
@@ -18,6 +17,7 @@ from meshverdict.cluster.http.watch import present
 from meshverdict.cluster.schema import definitions
 from meshverdict.cluster.store import Manifest
 from meshverdict.cluster.tables import partial, table
+from meshverdict.cluster.versions import to_stored
 
 _DELETE_OPTIONS: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 _PROPAGATIONS: Final = ("Background", "Foreground", "Orphan")
@@ -105,8 +105,7 @@ async def create(call: Call) -> web.Response:
     write = call.write("CreateOptions")
     obj = await call.manifest()
     _place(call, obj)
-    if call.kind.group == "events.k8s.io":
-        obj = from_events_api(obj)
+    obj = to_stored(call.kind, obj)
     escalation.check(call.objects.store, call.user, call.kind.resource, obj, None)
     made = call.objects.create_with(call.kind.resource, obj, write)
     call.warnings += call.objects.warnings(call.kind.resource, made)
@@ -147,8 +146,7 @@ async def update(call: Call) -> web.Response:
         call.require_create()
         made = call.objects.create_with(kind.resource, obj, write)
         return show(call, made, 201)
-    if kind.group == "events.k8s.io":
-        obj = from_events_api(obj)
+    obj = to_stored(kind, obj)
     _require_version(call, obj)
     made = call.objects.update_with(kind.resource, obj, write)
     call.warnings += call.objects.warnings(kind.resource, made) if not write.subresource else []

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from meshverdict.cluster.event_api import to_events_api
 from meshverdict.cluster.http.answers import Form, add_warnings, encode
 from meshverdict.cluster.http.call import Call
 from meshverdict.cluster.http.lists import Selection, check_list_options, revision, selection
 from meshverdict.cluster.store import Event, GoneError, Manifest
 from meshverdict.cluster.tables import partial, table
+from meshverdict.cluster.versions import to_shown
 
 _BUFFER_LIMIT: Final = 32 * 1024 * 1024
 _BOOKMARK_SECONDS: Final = 60.0
@@ -49,7 +49,7 @@ class Watcher:
         self._wake = asyncio.Event()
         self.overflowed = False
         self.last = 0
-        self._shared = call.form.shape == "object" and call.kind.group != "events.k8s.io"
+        self._shared = call.form.shape == "object" and not call.kind.secondary
 
     def see(self, event: Event) -> None:
         """A change in the store."""
@@ -175,9 +175,7 @@ def _bookmark_row(obj: Manifest) -> dict[str, Any]:
 
 def present(call: Call, obj: Manifest) -> Manifest:
     """A stored object as this API version shows it."""
-    if call.kind.group == "events.k8s.io" and obj.get("kind") == "Event":
-        return to_events_api(obj)
-    return obj
+    return to_shown(call.kind, obj)
 
 
 async def watch(call: Call) -> web.StreamResponse:

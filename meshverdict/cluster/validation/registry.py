@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meshverdict.cluster.store import Manifest
-from meshverdict.cluster.validation import config, network, workloads
+from meshverdict.cluster.validation import autoscaling, batch, config, network, workloads
 from meshverdict.cluster.validation.meta import Errors, meta_errors, meta_update_errors
 from meshverdict.cluster.validation.pods import pod_errors, pod_update_errors
 
@@ -19,7 +19,9 @@ _RULES: Final[dict[str, Callable[[Manifest], Errors]]] = {
     "replicasets.apps": workloads.replicaset_errors,
     "daemonsets.apps": workloads.daemonset_errors,
     "statefulsets.apps": workloads.statefulset_errors,
-    "jobs.batch": workloads.job_errors,
+    "jobs.batch": batch.job_errors,
+    "cronjobs.batch": batch.cron_job_errors,
+    "horizontalpodautoscalers.autoscaling": autoscaling.autoscaler_errors,
     "poddisruptionbudgets.policy": workloads.budget_errors,
     "networkpolicies.networking.k8s.io": network.policy_errors,
     "ingresses.networking.k8s.io": network.ingress_errors,
@@ -40,7 +42,7 @@ _UPDATE_RULES: Final[dict[str, Callable[[Manifest, Manifest], Errors]]] = {
     "replicasets.apps": workloads.deployment_update_errors,
     "daemonsets.apps": workloads.deployment_update_errors,
     "statefulsets.apps": workloads.statefulset_update_errors,
-    "jobs.batch": workloads.job_update_errors,
+    "jobs.batch": batch.job_update_errors,
     "rolebindings.rbac.authorization.k8s.io": config.binding_update_errors,
     "clusterrolebindings.rbac.authorization.k8s.io": config.binding_update_errors,
 }

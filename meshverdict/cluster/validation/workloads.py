@@ -172,44 +172,6 @@ def statefulset_update_errors(new: Manifest, old: Manifest) -> Errors:
     return [] if before == after else [forbidden_field("spec", _STATEFUL_CHANGES)]
 
 
-def job_errors(obj: Manifest) -> Errors:
-    """Rules of a Job."""
-    spec = obj.get("spec") or {}
-    errors: Errors = []
-    if spec.get("selector") is None:
-        errors.append(required("spec.selector"))
-    else:
-        errors += selector_errors(spec["selector"], "spec.selector")
-    for key in (
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-    ):
-        errors += non_negative(spec.get(key), f"spec.{key}")
-    mode = spec.get("completionMode")
-    if mode and mode not in {"NonIndexed", "Indexed"}:
-        errors.append(unsupported("spec.completionMode", mode, ("Indexed", "NonIndexed")))
-    if mode == "Indexed" and spec.get("completions") is None:
-        errors.append(required("spec.completions", "when completion mode is Indexed"))
-    template = spec.get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if spec.get("selector") and not of_manifest(spec["selector"]).matches(labels):
-        errors.append(bad("spec.template.metadata.labels", labels, _MISMATCH))
-    errors += template_errors(template, "spec.template")
-    if (template.get("spec") or {}).get("restartPolicy") not in {"OnFailure", "Never"}:
-        text = 'valid values: "OnFailure", "Never"'
-        errors.append(required("spec.template.spec.restartPolicy", text))
-    return errors
-
-
-def job_update_errors(new: Manifest, old: Manifest) -> Errors:
-    """What a Job runs stays as it is."""
-    errors = _immutable(new, old, "completions") if old["spec"].get("completionMode") != "Indexed" else []
-    return errors + _immutable(new, old, "selector", "template", "completionMode")
-
-
 def budget_errors(obj: Manifest) -> Errors:
     """Rules of a PodDisruptionBudget."""
     spec = obj.get("spec") or {}
