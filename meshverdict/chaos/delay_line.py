@@ -22,7 +22,7 @@ class DelayLog(SystemLog):
     Args:
         access: The cluster.
         path: The file that the lines are added to.
-        delay_ms: One-way delay that the lab was asked for, milliseconds.
+        delay_ms: One-way delay that the lab was asked for, milliseconds; of two different ones the smaller.
     """
 
     def __init__(self, access: KubeAccess, path: Path, delay_ms: float) -> None:

@@ -31,6 +31,7 @@ DOWN_TIMEOUT_S: Final = 30.0
 _OPTIONS: Final = {
     "zones": "--zones",
     "zone_delay_ms": "--zone-delay",
+    "zone_jitter_ms": "--zone-jitter",
     "denied": "--denied",
     "established": "--established",
     "mesh_retries": "--mesh-retries",
@@ -60,6 +61,8 @@ class Wanted:
 
     zones: int | None = None
     zone_delay_ms: float | None = None
+    zone_delay_back_ms: float | None = None
+    zone_jitter_ms: float | None = None
     denied: str | None = None
     established: str | None = None
     sidecars: bool | None = None
@@ -68,19 +71,24 @@ class Wanted:
     name: str = field(default=DEFAULT_NAME)
 
     def asked(self) -> dict[str, Any]:
-        """The settings that matter."""
+        """The settings that matter; a delay alone is meant both ways and without jitter."""
         keys = (*_OPTIONS, "sidecars")
-        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        found = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        if self.zone_delay_ms is not None:
+            back = self.zone_delay_back_ms
+            found["zone_delay_back_ms"] = None if back == self.zone_delay_ms else back
+            found["zone_jitter_ms"] = self.zone_jitter_ms or 0.0
+        return found
 
     def options(self) -> list[str]:
         """The settings as options of ``meshverdict up``."""
         argv = [] if self.name == DEFAULT_NAME else ["--name", self.name]
         for key, option in _OPTIONS.items():
-            if getattr(self, key) is not None:
-                argv += [
-                    option,
-                    f"{getattr(self, key):g}" if key == "zone_delay_ms" else str(getattr(self, key)),
-                ]
+            value = getattr(self, key)
+            if value is not None:
+                argv += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+                if key == "zone_delay_ms" and self.zone_delay_back_ms is not None:
+                    argv[-1] += f",{self.zone_delay_back_ms:g}"
         argv += [part for folder in self.manifests for part in ("--manifests", folder)]
         return [*argv, "--sidecars"] if self.sidecars else argv
 
@@ -89,7 +97,7 @@ class Wanted:
         return [
             f"{k} is {settings.get(k)}, the experiment needs {v}"
             for k, v in self.asked().items()
-            if settings.get(k) != v
+            if settings.get(k, 0.0 if k == "zone_jitter_ms" else None) != v
         ]
 
 

@@ -16,6 +16,8 @@ ARMS: Final = ("treatment", "control")
 ARGUMENTS: Final = (
     "zones",
     "zone_delay_ms",
+    "zone_delay_back_ms",
+    "zone_jitter_ms",
     "denied",
     "established",
     "sidecars",
@@ -27,6 +29,7 @@ ARGUMENTS: Final = (
     "telemetry",
     "progress",
 )
+_DELAYS: Final = ("zone_delay_ms", "zone_delay_back_ms", "zone_jitter_ms")
 _CHOICES: Final = {
     "denied": ("drop", "reject"),
     "established": ("keep", "cut"),
@@ -125,10 +128,13 @@ def _wanted(arguments: Mapping[str, Any], name: str) -> Wanted:
         if arguments.get(key) is not None and str(arguments[key]) not in choices:
             raise UsageError(f"control meshverdict: {key} {arguments[key]!r}: one of {', '.join(choices)}")
     retries = arguments.get("mesh_retries")
-    zones, delay = arguments.get("zones"), arguments.get("zone_delay_ms")
+    zones = arguments.get("zones")
+    delays = {key: _number(key, arguments, 0.0) for key in _DELAYS if arguments.get(key) is not None}
+    if delays and "zone_delay_ms" not in delays:
+        raise UsageError(f"control meshverdict: {next(iter(delays))} without zone_delay_ms: name that too")
     return Wanted(
         zones=None if zones is None else int(_number("zones", arguments, 1)),
-        zone_delay_ms=None if delay is None else _number("zone_delay_ms", arguments, 0.0),
+        **delays,
         denied=arguments.get("denied"),
         established=arguments.get("established"),
         sidecars=arguments.get("sidecars"),

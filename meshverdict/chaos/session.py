@@ -242,8 +242,10 @@ class Session:
     def _measure_zones(self) -> None:
         """What the embedded lab tells of its zones, if it has several."""
         settings, path = self.lab.settings if self.lab else {}, self.folder / telemetry.FILE
-        if settings.get("zone_delay_ms"):
-            delayed = DelayLog(self.access, path, float(settings["zone_delay_ms"]))
+        there, back = settings.get("zone_delay_ms") or 0.0, settings.get("zone_delay_back_ms")
+        ways = (float(there), float(there if back is None else back))
+        if any(ways) or settings.get("zone_jitter_ms"):
+            delayed = DelayLog(self.access, path, min(ways))
             self.measuring.enter_context(delayed)
             self.delay_log = delayed
         # A lab that is reached as somebody else's cluster is told by its pod.

@@ -30,15 +30,19 @@ def settings_of(options: argparse.Namespace) -> LabSettings:
     """LabSettings from the parsed options; refuses numbers that make no sense."""
     if not 1 <= options.zones <= 16:
         raise UsageError(f"--zones {options.zones}: between 1 and 16")
-    if not 0 <= options.zone_delay <= 1000:
-        raise UsageError(f"--zone-delay {options.zone_delay}: between 0 and 1000 milliseconds, one way")
-    if options.zone_delay and options.zones == 1:
-        raise UsageError(
-            f"--zone-delay {options.zone_delay}: one zone has nobody to be apart from; add --zones 2"
-        )
+    delay, back = options.zone_delay
+    delays = (delay,) if back is None else (delay, back)
+    for option, values in (("--zone-delay", delays), ("--zone-jitter", (options.zone_jitter,))):
+        said = ",".join(f"{value:g}" for value in values)
+        if not all(0 <= value <= 1000 for value in values):
+            raise UsageError(f"{option} {said}: between 0 and 1000 milliseconds, one way")
+        if any(values) and options.zones == 1:
+            raise UsageError(f"{option} {said}: one zone has nobody to be apart from; add --zones 2")
     return LabSettings(
         zones=options.zones,
-        zone_delay_ms=options.zone_delay,
+        zone_delay_ms=delay,
+        zone_delay_back_ms=None if back == delay else back,
+        zone_jitter_ms=options.zone_jitter,
         denied=options.denied,
         established=options.established,
         network_policy=options.network_policy == "on",

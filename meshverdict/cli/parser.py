@@ -339,6 +339,20 @@ def _context(text: str) -> str:
     return text
 
 
+def _delays(text: str) -> tuple[float, float | None]:
+    """One delay for both ways, or one each."""
+    parts = text.split(",")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 2:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: milliseconds, such as 0.5, or 0.5,0.8 for there and back"
+        )
+    return numbers[0], numbers[1] if len(numbers) == 2 else None
+
+
 def _real_cluster(command: argparse.ArgumentParser) -> None:
     """Where the runs are to take place, other than in the embedded lab."""
     command.add_argument(
@@ -371,10 +385,17 @@ def lab_settings(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--zone-delay",
+        type=_delays,
+        default=(0.0, None),
+        metavar="MS[,BACK]",
+        help="one-way delay between zones in milliseconds; with BACK another one from the later zone to the earlier",
+    )
+    command.add_argument(
+        "--zone-jitter",
         type=float,
         default=0.0,
         metavar="MS",
-        help="one-way delay between zones in milliseconds",
+        help="each packet between zones takes up to MS longer, in the order in which they came",
     )
     command.add_argument(
         "--denied",

@@ -49,10 +49,12 @@ def lab_box(contents: RunContents) -> tuple[str, ...]:
             "The mesh is real Envoy without istiod, istio-agent and Istio's own filters: sidecar tax"
             " and memory are this lab's, not Istio's; sidecar mode only."
         )
-    if settings.get("zone_delay_ms"):
-        lines.append(
-            f"The delay between zones, {settings['zone_delay_ms']} ms one way, was configured, not found."
-        )
+    there, back = settings.get("zone_delay_ms") or 0, settings.get("zone_delay_back_ms")
+    jitter = settings.get("zone_jitter_ms")
+    if there or back or jitter:
+        ways = f"{there} ms one way" if back is None else f"{there} ms there and {back} ms back"
+        more = f", up to {jitter} ms more of jitter" if jitter else ""
+        lines.append(f"The delay between zones, {ways}{more}, was configured, not found.")
     return tuple(lines)
 
 

@@ -1,4 +1,4 @@
-"""Hold packets between zones for a constant time: the process that carries every delayed link.
+"""Hold packets between zones for a time: the process that carries every delayed link.
 
 The kernel's own delay (netem) is not everywhere, and what it really did is not told. Here each packet
 waits from its arrival in the kernel (its time stamp, so our own wake-up is not added) until it is due,
@@ -15,6 +15,7 @@ import gc
 import heapq
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -74,12 +75,18 @@ class Direction:
     """One direction of a link: what arrives at *source* leaves at *sink*.
 
     Attributes:
+        hold_ns: How long each packet is held at least, nanoseconds.
+        early_ns: How much less that is than the delay: what the way from here on takes.
+        newest_ns: When the newest packet is due: none may overtake another.
         waiting: Packets that have arrived and not left.
         dropped: Packets that had no room, since the last report.
     """
 
     source: socket.socket
     sink: socket.socket
+    hold_ns: int
+    early_ns: int
+    newest_ns: int = 0
     waiting: int = 0
     dropped: int = 0
 
@@ -89,7 +96,7 @@ class Counts:
     """What happened since the last report.
 
     Attributes:
-        late_us: Packets by how many microseconds over the delay they were held.
+        late_us: Packets by how many microseconds longer than they were meant to be they were held.
         pairs: Packets and bytes by the eight bytes of source and destination address.
     """
 
@@ -99,21 +106,61 @@ class Counts:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long packets take.
+
+    Attributes:
+        there_ns: From the first end of a link to the second, nanoseconds.
+        back_ns: The other way.
+        jitter_ns: Up to so much longer, drawn for each packet with the same chance for every value.
+    """
+
+    there_ns: int
+    back_ns: int
+    jitter_ns: int = 0
+
+    def direction(self, source: socket.socket, sink: socket.socket, *, back: bool) -> Direction:
+        """One direction of a link with its delay."""
+        delay = self.back_ns if back else self.there_ns
+        hold = max(0, delay - COMPENSATION_NS)
+        return Direction(source, sink, hold, delay - hold)
+
+    def due_ns(self, direction: Direction, arrived: int, now: int, extra: int) -> int:
+        """When a packet leaves: after its own delay, and not before the one that came before it.
+
+        So a packet behind a slow one waits with it: jitter never changes the order within a direction, and the delay
+        stays between the least and the least with all of the jitter.
+
+        Args:
+            direction: Where it goes.
+            arrived: Its time stamp, on the clock of *now*.
+            now: Nanoseconds; a stamp from later than that is not believed.
+            extra: What was drawn for it, 0 to the jitter.
+        """
+        due = max(min(arrived, now) + direction.hold_ns + extra, direction.newest_ns)
+        direction.newest_ns = due
+        return due
+
+
 class DelayLine:
-    """Carries all links with one delay.
+    """Carries all links with their delays.
 
     Args:
         links: The two sockets of each link.
-        delay_ns: One-way delay, nanoseconds.
+        delays: How long packets take.
         report: Non-blocking pipe that gets one JSON line a second.
     """
 
     def __init__(
-        self, links: Iterable[tuple[socket.socket, socket.socket]], delay_ns: int, report: int
+        self, links: Iterable[tuple[socket.socket, socket.socket]], delays: Delays, report: int
     ) -> None:
-        self._directions = [Direction(a, b) for pair in links for a, b in (pair, pair[::-1])]
-        self._hold_ns = max(0, delay_ns - COMPENSATION_NS)
-        self._early_ns = delay_ns - self._hold_ns
+        self._directions = [
+            delays.direction(*(pair[::-1] if back else pair), back=back)
+            for pair in links
+            for back in (False, True)
+        ]
+        self._delays = delays
         self._report = report
         self._queue: list[tuple[int, int, Direction, bytes]] = []
         self._order = 0
@@ -138,12 +185,12 @@ class DelayLine:
         return max(0, min(due, self._report_at) - time.monotonic_ns()) / 1e9
 
     def _receive(self, direction: Direction) -> None:
-        """Take what has arrived; each packet is due a constant time after its own arrival."""
+        """Take what has arrived; each packet is due its delay after its own arrival."""
         receive, push, queue = direction.source.recvmsg, heapq.heappush, self._queue
         counts, pairs = self._counts, self._counts.pairs
         now = time.monotonic_ns()
         offset = now - time.time_ns()  # stamps are wall clock time, and the wall clock may be set
-        latest = now + self._hold_ns
+        delays, jitter, draw = self._delays, self._delays.jitter_ns, random.random
         for _ in range(_BATCH):
             try:
                 frame, ancillary, _, _ = receive(_LARGEST, 64)
@@ -156,7 +203,8 @@ class DelayLine:
             if direction.waiting >= MAX_QUEUED:
                 direction.dropped += 1
                 continue
-            due = min(seconds * _SECOND_NS + nanoseconds + offset + self._hold_ns, latest)
+            extra = int(draw() * jitter) if jitter else 0
+            due = delays.due_ns(direction, seconds * _SECOND_NS + nanoseconds + offset, now, extra)
             direction.waiting += 1
             self._order += 1
             push(queue, (due, self._order, direction, frame))
@@ -178,7 +226,7 @@ class DelayLine:
                 direction.sink.send(frame)
             except OSError:
                 direction.dropped += 1
-            microseconds = max(0, now - due - self._early_ns) // 1000
+            microseconds = max(0, now - due - direction.early_ns) // 1000
             late[microseconds] = late.get(microseconds, 0) + 1
             now = clock()
 
@@ -226,7 +274,7 @@ def _kernel_drops(sock: socket.socket) -> int:
     return int(drops)
 
 
-def run_child(links: Sequence[tuple[socket.socket, socket.socket]], delay_ns: int, report: int) -> NoReturn:
+def run_child(links: Sequence[tuple[socket.socket, socket.socket]], delays: Delays, report: int) -> NoReturn:
     """In the spawner's forked child: keep these descriptors alone, and carry packets until the end."""
     try:
         linux.set_parent_death_signal(signal.SIGKILL)
@@ -238,7 +286,7 @@ def run_child(links: Sequence[tuple[socket.socket, socket.socket]], delay_ns: in
         _tune()
         # Says that it runs, so last: real-time priority is then given, and tuning would take it away.
         _keep_only([report, *(s.fileno() for pair in links for s in pair)])
-        DelayLine(links, delay_ns, report).run()
+        DelayLine(links, delays, report).run()
     except BaseException:  # noqa: BLE001 - a forked copy of the spawner may not go on as one
         traceback.print_exc()
         with contextlib.suppress(OSError):

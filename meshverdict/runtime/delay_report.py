@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from meshverdict.cluster.store import Store
+    from meshverdict.model.settings import LabSettings
     from meshverdict.runtime.frames import Message
     from meshverdict.runtime.logs import LogFile
     from meshverdict.runtime.spawn_client import Process, SpawnClient
@@ -37,11 +38,11 @@ class DelayLineClient:
     :meth:`write_to` names.
     """
 
-    def __init__(self, process: Process, reader: int, names: PodNames, delay_ms: float) -> None:
+    def __init__(self, process: Process, reader: int, names: PodNames, settings: LabSettings) -> None:
         self.process = process
         self._reader = reader
         self._names = names
-        self._delay_ms = delay_ms
+        self._settings = settings
         self._rest = b""
         self._log: LogFile | None = None
         self._loop = asyncio.get_running_loop()
@@ -53,11 +54,11 @@ class DelayLineClient:
         cls,
         spawner: SpawnClient,
         links: Sequence[Message],
-        delay_ms: float,
+        settings: LabSettings,
         store: Store,
         on_lost: Callable[[], None],
     ) -> Self:
-        """Join nodes by links (see ``topology.link_requests``) with a one-way delay, milliseconds.
+        """Join nodes by links (see ``topology.link_requests``) with the delays of these settings.
 
         Raises:
             SpawnError: The kernel refused a link.
@@ -65,13 +66,14 @@ class DelayLineClient:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reader, False)
         try:
-            process = await spawner.delay_line(links, round(delay_ms * 1e6), writer)
+            delays = [round(ms * 1e6) for ms in (*settings.delays_ms, settings.zone_jitter_ms)]
+            process = await spawner.delay_line(links, delays, writer)
         except BaseException:
             os.close(reader)
             raise
         finally:
             os.close(writer)
-        client = cls(process, reader, PodNames(store), delay_ms)
+        client = cls(process, reader, PodNames(store), settings)
         process.exited.add_done_callback(lambda _: client._ended(on_lost))
         return client
 
@@ -110,12 +112,12 @@ class DelayLineClient:
         if self._log is None:
             return
         for line in lines:
-            told = telemetry_line(json.loads(line), self._delay_ms, self._names)
+            told = telemetry_line(json.loads(line), self._settings, self._names)
             self._log.write("stdout", json.dumps(told, separators=(",", ":")).encode(), time.time_ns())
         self._log.flush()
 
 
-def telemetry_line(report: Mapping[str, Any], delay_ms: float, names: PodNames) -> dict[str, Any]:
+def telemetry_line(report: Mapping[str, Any], settings: LabSettings, names: PodNames) -> dict[str, Any]:
     """One second of the delay line as a line of telemetry, from what its process wrote."""
     late = Histogram()
     for microseconds, count in report["late_us"].items():
@@ -123,7 +125,9 @@ def telemetry_line(report: Mapping[str, Any], delay_ms: float, names: PodNames) 
     return {
         "t": round(report["t"], 3),
         "delay_line": {
-            "delay_ms": delay_ms,
+            "delay_ms": settings.delays_ms[0],
+            "delay_back_ms": settings.delays_ms[1],
+            "jitter_ms": settings.zone_jitter_ms,
             **{key: report[key] for key in _KEPT},
             "late": late.as_json(),
         },

@@ -162,9 +162,9 @@ async def _join(
     spawner: SpawnClient, lab_nodes: Sequence[Node], store: Store, options: RuntimeOptions
 ) -> DelayLineClient | None:
     """Join the nodes: directly, or through the delay line where there is a delay."""
-    links, delay = link_requests(lab_nodes), options.settings.zone_delay_ms
-    if links and delay:
-        return await DelayLineClient.start(spawner, links, delay, store, options.on_lost)
+    links = link_requests(lab_nodes)
+    if options.settings.delayed:
+        return await DelayLineClient.start(spawner, links, options.settings, store, options.on_lost)
     for request in links:
         await spawner.call(request)
     return None

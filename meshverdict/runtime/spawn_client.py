@@ -108,13 +108,18 @@ class SpawnClient:
         _, (descriptor,) = await self.call(request)
         return descriptor
 
-    async def delay_line(self, links: Sequence[Message], delay_ns: int, report: int) -> Process:
+    async def delay_line(self, links: Sequence[Message], delays_ns: Sequence[int], report: int) -> Process:
         """Join nodes through a delay line whose reports go to the pipe *report*, which stays the caller's.
+
+        Args:
+            links: See ``topology.link_requests``.
+            delays_ns: The fields of ``delay_line.Delays``, nanoseconds.
+            report: The pipe's writing end.
 
         Raises:
             SpawnError: The kernel refused a link.
         """
-        request = {"op": "delay_line", "links": list(links), "delay_ns": delay_ns}
+        request = {"op": "delay_line", "links": list(links), "delays_ns": list(delays_ns)}
         return await self._process(request, [report])
 
     async def start(

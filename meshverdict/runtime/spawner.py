@@ -156,7 +156,7 @@ class Spawner:
         try:
             self._fork(
                 message["id"],
-                lambda _: delay_line.run_child(links, message["delay_ns"], report),
+                lambda _: delay_line.run_child(links, delay_line.Delays(*message["delays_ns"]), report),
             )
         finally:
             for a, b in links:

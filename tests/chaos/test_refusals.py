@@ -14,6 +14,8 @@ from chaosk8s import create_k8s_api_client
 from chaoslib.types import Dry
 from kubernetes import client
 
+from meshverdict.chaos.lab import Wanted
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -117,6 +119,26 @@ def test_lab_with_other_settings_is_refused_with_the_command(refused, isolate_re
         message = refused(isolate_redis)
     assert "denied is drop, the experiment needs reject" in message
     assert "`meshverdict up --zones 2 --zone-delay 1 --denied reject`" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"zone_delay_back_ms": 3.0}, ["zone_delay_back_ms is 3.0, the experiment needs None"]),
+        ({"zone_jitter_ms": 0.2}, ["zone_jitter_ms is 0.2, the experiment needs 0.0"]),
+        ({"zone_delay_back_ms": None, "zone_jitter_ms": 0.0}, []),
+        ({}, []),
+    ],
+)
+def test_delay_alone_means_both_ways_and_no_jitter(settings, said):
+    """A lab that is slower on the way back is another lab."""
+    assert Wanted(zone_delay_ms=1.0).differences({"zone_delay_ms": 1.0, **settings}) == said
+
+
+def test_delays_are_typed_as_up_takes_them():
+    """In the command that a refusal names."""
+    wanted = Wanted(zones=2, zone_delay_ms=0.5, zone_delay_back_ms=0.8, zone_jitter_ms=0.1)
+    assert wanted.options() == ["--zones", "2", "--zone-delay", "0.5,0.8", "--zone-jitter", "0.1"]
 
 
 def test_lab_that_cannot_start_is_refused_with_its_own_reason(refused, isolate_redis, monkeypatch):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from worlds import in_world, plain_user_world
 
 from meshverdict.cluster.store import Store
 from meshverdict.model.histogram import Histogram
+from meshverdict.model.settings import LabSettings
+from meshverdict.runtime.delay_line import COMPENSATION_NS, Delays
 from meshverdict.runtime.delay_report import telemetry_line
 from meshverdict.runtime.flows import PodNames
 from meshverdict.runtime.keeper import WorldHandle
@@ -109,6 +112,35 @@ def test_packets_across_zones_are_held_and_others_are_not(world: Any, tmp_path: 
     world(body, tmp_path)
 
 
+def test_each_way_has_its_own_delay_and_jitter_adds_to_it(tmp_path: Path) -> None:
+    """1 ms there and 4 ms back are 5 together, up to 3 more by jitter; a megabyte still arrives whole and in order."""
+
+    async def body(handle: WorldHandle) -> None:
+        wanted = {"zone_delay_ms": 1.0, "zone_delay_back_ms": 4.0, "zone_jitter_ms": 1.5}
+        async with lab(handle, handle.scratch, zones=2, **wanted) as running:
+            address = await two_zones(running)
+            shortest, median = await round_trips(running, "far", address)
+            assert 4.9 <= shortest <= 6.9
+            assert 5.5 <= median <= 10.0
+
+    in_world(body, tmp_path)
+
+
+def test_jitter_never_changes_the_order_within_a_direction() -> None:
+    """A packet behind a slow one waits with it, one in the other direction does not; a stamp from the future counts for nothing."""
+    near, far = socket.socketpair()
+    with near, far:
+        delays = Delays(there_ns=1_000_000, back_ns=2_000_000, jitter_ns=500_000)
+        there, back = (delays.direction(near, far, back=way) for way in (False, True))
+        held = 1_000_000 - COMPENSATION_NS
+        now = 50_000_000
+        dues = [delays.due_ns(there, now - 1000 + i, now, extra) for i, extra in enumerate((500_000, 0, 10))]
+        assert dues == [now - 1000 + held + 500_000] * 3
+        assert delays.due_ns(there, now + 900_000, now, 0) == dues[0]
+        assert delays.due_ns(back, now, now, 0) == now + held + 1_000_000
+        assert there.early_ns == back.early_ns == COMPENSATION_NS
+
+
 def test_without_a_delay_there_is_no_process_in_the_way(tmp_path: Path) -> None:
     """Zones without a delay are joined directly."""
 
@@ -152,7 +184,7 @@ def test_addresses_become_pods_and_microseconds_a_histogram() -> None:
         "late_us": {"0": 2, "50": 1},
         "pairs": {struct.pack("8B", 10, 244, 1, 2, 10, 244, 2, 7).hex(): [3, 300]},
     }
-    line = telemetry_line(report, 1.0, PodNames(store))
+    line = telemetry_line(report, LabSettings(zones=2, zone_delay_ms=1.0), PodNames(store))
     late = line["delay_line"].pop("late")
     assert line == {
         "t": 1_790_000_000.123,
