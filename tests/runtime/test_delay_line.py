@@ -188,7 +188,12 @@ def test_addresses_become_pods_and_microseconds_a_histogram() -> None:
     late = line["delay_line"].pop("late")
     assert line == {
         "t": 1_790_000_000.123,
-        "delay_line": {"delay_ms": 1.0, **{k: report[k] for k in ("packets", "bytes", "dropped", "queued")}}
+        "delay_line": {
+            "delay_ms": 1.0,
+            "delay_back_ms": 1.0,
+            "jitter_ms": 0.0,
+            **{k: report[k] for k in ("packets", "bytes", "dropped", "queued")},
+        }
         | {"cpu": 0.01, "priority": "fifo", "unreported": 0},
         "pairs": [
             {
