@@ -166,7 +166,9 @@ def _line(key: _Key, counts: _Counts, server: _Counts | None, t: float) -> dict[
     answers = _answers(counts)
     requests = sum(answers.values())
     sizes = counts.of("cluster_bytes") or counts.of("bytes")
-    if not requests and not sizes:
+    # Envoy tells of a latency up to a flush later than of its request, so perhaps alone.
+    spread = latency(counts.of("us"), counts.of("ms"))
+    if not requests and not sizes and not spread["i"]:
         return None
     edge: dict[str, Any] = {
         "from": key.source,
@@ -183,7 +185,7 @@ def _line(key: _Key, counts: _Counts, server: _Counts | None, t: float) -> dict[
         "requests": requests,
         "attempts": _attempts(counts, server, requests),
         "answers": answers,
-        "latency": latency(counts.of("us"), counts.of("ms")),
+        "latency": spread,
         "bytes": round(sum(sizes.values())) if sizes else None,
         "mtls": _mtls(counts, server),
     }

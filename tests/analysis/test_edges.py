@@ -117,6 +117,20 @@ def test_zones_are_edges_of_their_own():
     ]
 
 
+def test_a_latency_that_comes_after_its_request_is_kept():
+    """Counted in one second and flushed in the next, in which nobody asked: the sums are whole."""
+    page = lab_page(10, 10)
+    late = {e: {i: v for i, v in items.items() if i[0] != "us"} for e, items in page.edges.items()}
+    counted, whole = Reading(late, page.cluster_bytes), page
+    told = [
+        line
+        for before, now in ((EMPTY, counted), (counted, whole))
+        for line in edge_lines([report(WEB, now, before)], {"10.0.0.2": CART}, 1.0)
+    ]
+    (total,) = totals(parse_edges(told), 0.0, 2.0)
+    assert (total.requests, total.latency.n) == (10, 10)
+
+
 def test_bytes_of_two_callers_of_one_kind_are_added():
     """Two pods of one Deployment make one line: with the bytes of both."""
     (line,) = edge_lines(
