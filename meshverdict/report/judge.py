@@ -121,7 +121,10 @@ def _unchecked(journal: Journal) -> tuple[str, ...]:
     """What of the hypothesis was left open after the method, in words."""
     if journal.declared and journal.after is None:
         return ("the steady-state hypothesis was not checked after the method",)
-    names = [before.name for before, after in journal.pairs() if after is not None and after.met is None]
+    after = [probe for _, probe in journal.pairs() if probe is not None]
+    if any(probe.met is False for probe in after):
+        return ()  # an answer: Chaos Toolkit asks no further
+    names = [probe.name for probe in after if probe.met is None]
     return (f"probe {', '.join(names)} of the hypothesis was not checked after the method",) if names else ()
 
 

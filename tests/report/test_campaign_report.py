@@ -143,6 +143,19 @@ def test_runs_that_cannot_be_used_are_left_out_with_their_pair_and_reason(eight_
     assert [run.word for run in campaign.runs].count(INVALID) == 2
 
 
+def test_a_run_whose_hypothesis_failed_early_still_counts(eight_pairs, tmp_path):
+    """Chaos Toolkit asks no further than the first probe that misses: to leave such runs out would flatter the treatment."""
+    folder = copy(eight_pairs, tmp_path)
+    path = next(folder.glob("*-pair03-treatment")) / "journal.json"
+    journal = json.loads(path.read_text())
+    after = journal["steady_states"]["after"]
+    after["steady_state_met"] = False
+    after["probes"] = [{**after["probes"][0], "tolerance_met": False}]
+    path.write_text(json.dumps(journal | {"deviated": True}))
+    campaign = judged(folder)
+    assert (campaign.pairs, campaign.held) == (8, (7, 8))
+
+
 @pytest.mark.parametrize("key", ["title", "sha256"])
 def test_mixed_experiments_are_never_judged(eight_pairs, tmp_path, key):
     """A campaign whose experiment changed on the way compares two things."""
