@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from labs import Lab, lab
 from memory_objects import is_ready
-from test_delay_line import round_trips, two_zones
+from two_zones import round_trips, two_zones
 from worlds import in_world, plain_user_world
 
 from meshverdict.network.nft_traffic import read_traffic
