@@ -8,14 +8,32 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from meshverdict.cluster.crd_rules import RULES, definition_problems, has_rules, rule_errors
 from meshverdict.cluster.errors import OMITTED, FieldError, bad, required, unsupported
 from meshverdict.cluster.schema import Node, definitions
 from meshverdict.cluster.store import Manifest
 
 Schema = dict[str, Any]
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_RULES: Final = "x-kubernetes-validations"
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
+_BLOCKING: Final = frozenset(
+    {
+        "FieldValueRequired",
+        "FieldValueTypeInvalid",
+        "FieldValueNotSupported",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+    }
+)
+_INT32: Final = (1 << 31) - 1
+_GO: Final = (
+    (bool, "bool"),
+    (int, "int64"),
+    (float, "float64"),
+    (str, "string"),
+    (list, "[]interface {}"),
+    (dict, "map[string]interface {}"),
+)
 _JSON: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
     "integer": (int,),
@@ -30,7 +48,9 @@ def unchecked(crd: Manifest) -> Iterator[str]:
     """What a definition asks for and this server does not check, for Warnings."""
     for index, version in enumerate((crd.get("spec") or {}).get("versions") or []):
         root = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-        yield from _unchecked(root, f"spec.versions[{index}].schema.openAPIV3Schema")
+        path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        yield from _unchecked(root, path)
+        yield from (found for found in definition_problems(root, path) if isinstance(found, str))
 
 
 def _unchecked(value: Any, path: str) -> Iterator[str]:
@@ -38,12 +58,10 @@ def _unchecked(value: Any, path: str) -> Iterator[str]:
         for index, item in enumerate(value):
             yield from _unchecked(item, f"{path}[{index}]")
     elif isinstance(value, dict):
-        if isinstance(value.get(_RULES), list):
-            yield f"{path}.{_RULES}: CEL rules are not evaluated by the embedded lab"
         if isinstance(pattern := value.get("pattern"), str) and not _compiles(pattern):
             yield f"{path}.pattern: this pattern is not understood by the embedded lab and matches everything"
         for key, item in value.items():
-            if key != _RULES:
+            if key != RULES:
                 yield from _unchecked(item, f"{path}.{key}")
 
 
@@ -127,8 +145,19 @@ def fill(value: Any, schema: Schema) -> None:
             fill(item, schema.get("items") or {})
 
 
-def check(obj: Manifest, schema: Schema) -> list[FieldError]:
-    """What the schema refuses in an object."""
+def check(
+    obj: Manifest, old: Manifest | None, schema: Schema, scale: Manifest | None = None
+) -> list[FieldError]:
+    """What the schema refuses in an object that is to replace *old* (None for a new one).
+
+    Rules see nothing but objects that are otherwise right.
+
+    Args:
+        obj: The object.
+        old: What it replaces.
+        schema: Of its version.
+        scale: The ``scale`` subresource of the definition, whose paths must lead to numbers.
+    """
     root = {k: v for k, v in obj.items() if k not in {"apiVersion", "kind", "metadata"}}
     trimmed = {
         **schema,
@@ -140,10 +169,43 @@ def check(obj: Manifest, schema: Schema) -> list[FieldError]:
     }
     errors = list(_check(root, trimmed, ""))
     order = sorted(errors, key=lambda error: error.type == "FieldValueNotSupported")
-    blocking = {"FieldValueRequired", "FieldValueTypeInvalid", "FieldValueNotSupported"}
-    if any(error.type in blocking for error in errors):
-        order.append(FieldError("FieldValueInvalid", "<nil>", OMITTED, None))
-    return order
+    order += _scale(obj, scale or {})
+    if not has_rules(schema):
+        return order
+    if any(error.type in _BLOCKING for error in errors):
+        return [*order, FieldError("FieldValueInvalid", "<nil>", OMITTED, None)]
+    return order + rule_errors(obj, old, schema)
+
+
+def _scale(obj: Manifest, scale: Manifest) -> Iterator[FieldError]:
+    """What ``scale`` could not read: replicas that are no number, or none that an int32 holds."""
+    for key in ("specReplicasPath", "statusReplicasPath"):
+        path = scale.get(key)
+        if not path:
+            continue
+        value: Any = obj
+        steps = path.removeprefix(".").split(".")
+        for done, step in enumerate(steps):
+            if not isinstance(value, dict):
+                where = "." + ".".join(steps[:done])
+                yield bad(path, 0, _accessor(where, value, "map[string]interface{}"))
+                break
+            value = value.get(step)
+            if value is None:
+                break
+        else:
+            if not isinstance(value, int) or isinstance(value, bool):
+                yield bad(path, 0, _accessor(path, value, "int64"))
+            elif value < 0:
+                yield bad(path, value, "should be a non-negative integer")
+            elif value > _INT32:
+                yield bad(path, value, f"should be less than or equal to {_INT32}")
+
+
+def _accessor(path: str, value: Any, wanted: str) -> str:
+    kind = next(name for types, name in _GO if isinstance(value, types))
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return f"{path} accessor error: {shown} is of the type {kind}, expected {wanted}"
 
 
 def _check(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:

@@ -65,9 +65,10 @@ class CustomResources:
         fill(filled, _schema(kind))
         return filled
 
-    def errors(self, kind: Kind, obj: Manifest) -> list[FieldError]:
-        """What the schema refuses."""
-        return check(obj, _schema(kind))
+    def errors(self, kind: Kind, obj: Manifest, old: Manifest | None = None) -> list[FieldError]:
+        """What the schema refuses in an object that is to replace *old* (None for a new one)."""
+        scale = ((kind.crd_version or {}).get("subresources") or {}).get("scale")
+        return check(obj, old, _schema(kind), scale)
 
     def settled(self, crd: Manifest, now: str) -> Manifest:
         """A definition with the status of one that is established."""

@@ -286,7 +286,7 @@ class Objects:
     def _update_errors(self, kind: Kind, new: Manifest, old: Manifest) -> Errors:
         errors = validate_update(kind.resource, new, old, namespaced=kind.namespaced)
         if kind.crd_version is not None:
-            errors += self.custom.errors(kind, new)
+            errors += self.custom.errors(kind, new, old)
         return errors
 
     def _replace(

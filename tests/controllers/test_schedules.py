@@ -1,9 +1,9 @@
-"""CronJobs and HorizontalPodAutoscalers as functions of what is there."""
+"""CronJobs, HorizontalPodAutoscalers and leases of nodes as functions of what is there."""
 
 import pytest
 from pretend_views import NOW, THEN, view
 
-from meshverdict.cluster.controllers import autoscaler, cronjob
+from meshverdict.cluster.controllers import autoscaler, cronjob, leases
 from meshverdict.cluster.controllers.changes import Create, Delete, Emit, Requeue, Update, UpdateStatus
 
 HOUR = 3600.0
@@ -167,3 +167,20 @@ def test_an_autoscaler_without_its_target():
 def test_an_autoscaler_looks_after_fifteen_seconds():
     """As in Kubernetes, not at once."""
     assert autoscaler.plan(view(), scaler(), NOW + 5) == [Requeue(10.0)]
+
+
+def test_a_ready_node_keeps_its_lease():
+    """Made once, renewed every ten seconds, and left alone while the node is not ready."""
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    one = {"metadata": {"name": "a", "uid": "uid-a"}, "status": ready}
+    home = {"metadata": {"name": "kube-node-lease"}}
+    (made, wait) = leases.plan(view(namespaces=[home]), one, NOW)
+    assert made.obj["spec"]["holderIdentity"] == "a"
+    assert made.obj["metadata"]["ownerReferences"][0]["kind"] == "Node"
+    assert wait == Requeue(10.0)
+    there = view(namespaces=[home], leases__coordination__k8s__io=[made.obj])
+    assert leases.plan(there, one, NOW + 4) == [Requeue(6.0)]
+    (renewed, _) = leases.plan(there, one, NOW + 11)
+    assert renewed.obj["spec"]["renewTime"] == "2027-01-15T08:00:11.000000Z"
+    ready["conditions"][0]["status"] = "False"
+    assert leases.plan(there, one, NOW + 20) == []

@@ -15,6 +15,7 @@ from . import (
     endpoints,
     garbage,
     job,
+    leases,
     namespace,
     nodes,
     replicaset,
@@ -238,6 +239,7 @@ def controllers(root_ca: str) -> list[Controller]:
             {"pods": nodes.tainted},
             gone=nodes.gone,
         ),
+        Controller("node-lease-controller", "kubelet", nodes.RESOURCE, leases.plan),
         Controller(
             scheduler.SCHEDULER,
             "kube-scheduler",
