@@ -7,6 +7,7 @@ import synthetic
 
 from meshverdict.cli import main
 from meshverdict.model.paths import data_folder
+from meshverdict.report.claims import CLAIMS
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_verdict_prints_the_page_as_json(tmp_path, capsys):
     synthetic.write_run(tmp_path / "reports" / "isolate-redis" / "20260101T000000Z")
     code = main(["verdict", "--page-only", "--reports", str(tmp_path / "reports"), "-o", "json"])
     page = json.loads(capsys.readouterr().out)
-    assert (code, page["format"], len(page["claims"])) == (0, "verdict/1", 15)
+    assert (code, page["format"], len(page["claims"])) == (0, "verdict/1", len(CLAIMS))
     assert page["claims"][0]["verdict"] == "holds"
-    assert page["conclusion"].startswith("Of 15 claims, ")
+    assert page["conclusion"].startswith(f"Of {len(CLAIMS)} claims, ")
 
 
 def test_a_page_of_nothing_is_no_success(tmp_path, capsys):

@@ -181,8 +181,13 @@ def test_a_taken_port_is_named_and_another_one_used(command):
         port = taken.getsockname()[1]
         done = command.run("up", "--port", str(port))
         assert done.returncode == 0, done.stderr
-        assert f"port {port} of 127.0.0.1 is taken" in done.stderr
-        assert f"127.0.0.1:{port + 1}" in done.stdout
+        # The next one, unless that is taken as well.
+        said = re.search(
+            rf"port {port} of 127\.0\.0\.1 is taken: the ingress is published on (\d+)", done.stderr
+        )
+        assert said is not None, done.stderr
+        assert int(said[1]) > port
+        assert f"http://127.0.0.1:{said[1]} " in done.stdout
 
 
 @pytest.mark.parametrize(
