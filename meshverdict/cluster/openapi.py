@@ -65,6 +65,22 @@ def version_two() -> dict[str, Any]:
     return {"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}}
 
 
+VERSION_TWO_MEDIA: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+def version_two_protobuf() -> bytes:
+    """The same in protobuf, which kubectl asks for before it says that a kind is not there.
+
+    An openapi.v2.Document with 1 swagger and 2 info (1 title, 2 version); all lengths are below 128.
+    """
+
+    def text(number: int, value: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    info = text(1, _INFO["title"].encode()) + text(2, _INFO["version"].encode())
+    return text(1, b"2.0") + text(2, info)
+
+
 def _schema_name(kind: Kind) -> str:
     if kind.definition:
         return kind.definition

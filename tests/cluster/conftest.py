@@ -9,6 +9,7 @@ import json
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,12 @@ from meshverdict.cluster.reconcile import Reconciler
 from meshverdict.cluster.server import make_app, serve
 from meshverdict.cluster.store import Event, Store
 from meshverdict.cluster.tls import Identity, kubeconfig, make_identity, write_private
+from meshverdict.runtime.container_state import ContainerRecord, Running, Terminated, Waiting
+from meshverdict.runtime.pod_status import PodFacts, pod_status
 
 YARDSTICKS = Path(__file__).resolve().parents[2].parent / "shared" / "yardsticks"
 NODE = "node5"
+NODE_ADDRESS = "192.0.2.1"
 LIMITED = "limited-token"
 
 
@@ -202,33 +206,51 @@ class Api:
 
 
 def running_status(pod: dict[str, Any]) -> dict[str, Any]:
-    """The status of a pod whose containers run and are ready."""
-    now = "2026-01-01T00:00:00Z"
-    return {
-        **(pod.get("status") or {}),
-        "phase": "Running",
-        "podIP": "10.244.1.1",
-        "podIPs": [{"ip": "10.244.1.1"}],
-        "hostIP": "172.31.1.2",
-        "hostIPs": [{"ip": "172.31.1.2"}],
-        "startTime": now,
-        "conditions": [
-            {"type": t, "status": "True", "lastTransitionTime": now}
-            for t in ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-        ],
-        "containerStatuses": [
-            {
-                "name": c["name"],
-                "image": c["image"],
-                "imageID": "",
-                "ready": True,
-                "started": True,
-                "restartCount": 0,
-                "state": {"running": {"startedAt": now}},
-            }
-            for c in pod["spec"]["containers"]
-        ],
-    }
+    """The status of a pod whose containers run and are ready, as the lab's own kubelet writes it."""
+    return status_of(pod, {})
+
+
+def outcome(container: dict[str, Any]) -> dict[str, Any]:
+    """What a container's record becomes, by its command: only those of the recordings are known."""
+    now = time.time()
+
+    def ended(code: int, reason: str) -> Terminated:
+        return Terminated(code, reason, now, now, "containerd://" + "cd" * 32)
+
+    over = {"started": False, "ready": False}
+    match container.get("command"):
+        case ["true"]:
+            return {**over, "state": ended(0, "Completed")}
+        case ["false"]:
+            return {**over, "state": ended(1, "Error")}
+        case ["sh", "-c", "echo boom; exit 3"]:
+            crash = ended(3, "Error")
+            return {**over, "state": crash, "last": crash, "restarts": 2, "restarting": True}
+    nothing = {**over, "pulled": False, "container_id": ""}
+    if container.get("envFrom"):
+        missing = f'configmap "{container["envFrom"][0]["configMapRef"]["name"]}" not found'
+        return {**nothing, "state": Waiting("CreateContainerConfigError", missing)}
+    if container["image"].endswith("/none:1"):
+        return {**nothing, "state": Waiting("ErrImagePull", "no such image")}
+    return {"ready": not container.get("readinessProbe", {}).get("exec")}
+
+
+def status_of(pod: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The status that the lab's own kubelet writes of a pod.
+
+    Args:
+        pod: The pod.
+        values: What its containers' records have other than those of containers that run and are ready.
+    """
+    now = time.time()
+    container_id = "containerd://" + "ab" * 32
+    normal = {"state": Running(now), "started": True, "ready": True, "pulled": True}
+    records = [
+        ContainerRecord(c["name"], "app", c, **{**normal, "container_id": container_id, **values})
+        for c in pod["spec"]["containers"]
+    ]
+    facts = PodFacts("10.244.1.1", NODE_ADDRESS, now, sandbox=True)
+    return pod_status(pod, records, facts, now)
 
 
 @contextlib.asynccontextmanager
@@ -279,7 +301,7 @@ def new_api(tmp_path: Path) -> Any:
 
 
 class StandInKubelet:
-    """Makes scheduled pods Running, and lets deleted ones go."""
+    """Makes scheduled pods what their commands come to, and lets deleted ones go."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -301,7 +323,9 @@ class StandInKubelet:
         if pod["metadata"].get("deletionTimestamp"):
             self._objects.finish_pod(meta["namespace"], meta["name"], meta["uid"])
         elif (pod.get("status") or {}).get("phase") == "Pending":
-            self._objects.update_status("pods", {**pod, "status": running_status(pod)}, manager="kubelet")
+            status = status_of(pod, outcome(pod["spec"]["containers"][0]))
+            if status != pod["status"]:
+                self._objects.update_status("pods", {**pod, "status": status}, manager="kubelet")
 
 
 @pytest.fixture
@@ -333,7 +357,7 @@ def add_node(objects: Objects) -> None:
         "capacity": room,
         "allocatable": room,
         "conditions": conditions,
-        "addresses": [{"type": "InternalIP", "address": "172.31.1.2"}],
+        "addresses": [{"type": "InternalIP", "address": NODE_ADDRESS}],
         "nodeInfo": {"kubeletVersion": "v1.36.2"},
     }
     objects.update_status("nodes", {**made, "status": status}, manager="kubelet")

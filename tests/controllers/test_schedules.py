@@ -182,5 +182,7 @@ def test_a_ready_node_keeps_its_lease():
     assert leases.plan(there, one, NOW + 4) == [Requeue(6.0)]
     (renewed, _) = leases.plan(there, one, NOW + 11)
     assert renewed.obj["spec"]["renewTime"] == "2027-01-15T08:00:11.000000Z"
+    cut_off = {"labels": {"meshverdict.io/silent-noticed-at": "1800000060"}}
+    assert leases.plan(there, {**one, "metadata": one["metadata"] | cut_off}, NOW + 20) == []
     ready["conditions"][0]["status"] = "False"
     assert leases.plan(there, one, NOW + 20) == []

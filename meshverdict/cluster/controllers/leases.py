@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from meshverdict.cluster.store import Manifest
+from meshverdict.model.silence import noticed_at
 
 from .changes import Change, Create, Requeue, Update, View
 from .meta import deleting, is_true, name_of, seconds, uid_of
@@ -24,8 +25,8 @@ def plan(view: View, node: Manifest, now: float) -> list[Change]:
     home = view.get("namespaces", None, NAMESPACE)
     if home is None or deleting(home) or deleting(node):
         return []
-    if not is_true(node, "Ready"):
-        return []
+    if not is_true(node, "Ready") or noticed_at(node) is not None:
+        return []  # a node that is cut off says nothing, before anybody notices too
     lease = view.get(RESOURCE, NAMESPACE, name_of(node))
     spec = {
         "holderIdentity": name_of(node),

@@ -180,6 +180,11 @@ class Server:
             case ["apis", group, version]:
                 return _or_none(discovery.resource_list(kinds, group, version))
             case ["openapi", "v2"]:
+                if openapi.VERSION_TWO_MEDIA in accept:
+                    headers = {
+                        "Content-Type": openapi.VERSION_TWO_MEDIA.replace("@", ".")
+                    }  # as a real server: no @ in it
+                    return web.Response(body=openapi.version_two_protobuf(), headers=headers)
                 return answers.answer(openapi.version_two())
             case ["openapi", "v3"]:
                 return answers.answer(openapi.index(kinds), form=Form("text/plain; charset=utf-8"))
