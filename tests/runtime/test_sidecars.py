@@ -303,6 +303,7 @@ def test_every_request_is_told_by_edge(lab, tmp_path):
     """What the sidecars count, read through the API server: each request on each edge once, who answered, and how."""
     access = KubeAccess.open(Path(lab.info["kubeconfig"]), kind="embedded")
     path = tmp_path / "telemetry.jsonl"
+    time.sleep(1.0)  # the latencies of what was asked before are told
     with EdgeLog(access, access.lab_namespaces(), path):
         time.sleep(1.1)
         for _ in range(20):
