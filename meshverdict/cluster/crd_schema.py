@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from meshverdict.cluster.crd_rules import RULES, definition_problems, has_rules, rule_errors
+from meshverdict.cluster.crd_rules import definition_problems, has_rules, rule_errors
 from meshverdict.cluster.errors import OMITTED, FieldError, bad, required, unsupported
 from meshverdict.cluster.schema import Node, definitions
 from meshverdict.cluster.store import Manifest
+from meshverdict.model.regex import RegexError, compiled, encodable
 
 Schema = dict[str, Any]
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -49,28 +49,31 @@ def unchecked(crd: Manifest) -> Iterator[str]:
     for index, version in enumerate((crd.get("spec") or {}).get("versions") or []):
         root = (version.get("schema") or {}).get("openAPIV3Schema") or {}
         path = f"spec.versions[{index}].schema.openAPIV3Schema"
-        yield from _unchecked(root, path)
         yield from (found for found in definition_problems(root, path) if isinstance(found, str))
 
 
-def _unchecked(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unchecked(item, f"{path}[{index}]")
-    elif isinstance(value, dict):
-        if isinstance(pattern := value.get("pattern"), str) and not _compiles(pattern):
-            yield f"{path}.pattern: this pattern is not understood by the embedded lab and matches everything"
-        for key, item in value.items():
-            if key != RULES:
-                yield from _unchecked(item, f"{path}.{key}")
+def pattern_problems(schema: Any, path: str) -> Iterator[FieldError]:
+    """The patterns of a schema that are no regular expressions.
 
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return True
+    Args:
+        schema: Of a definition, or a part of one.
+        path: Where it stands in the definition.
+    """
+    if isinstance(schema, list):
+        for index, item in enumerate(schema):
+            yield from pattern_problems(item, f"{path}[{index}]")
+    if not isinstance(schema, dict):
+        return
+    if isinstance(pattern := schema.get("pattern"), str) and pattern:
+        try:
+            compiled(pattern)
+        except RegexError as error:
+            text = f"must be a valid regular expression, but isn't: {error}"
+            yield bad(f"{path}.pattern", pattern, text)
+    for key in ("items", "not", "allOf", "anyOf", "oneOf", "additionalProperties"):
+        yield from pattern_problems(schema.get(key), f"{path}.{key}")
+    for name, part in (schema.get("properties") or {}).items():
+        yield from pattern_problems(part, f"{path}.properties[{name}]")
 
 
 def node_of(schema: Schema) -> Node:
@@ -263,13 +266,8 @@ def _scalar(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
         text = f"{path} in body should be at least {schema['minLength']} chars long"
         yield bad(path, value, text)
     pattern = schema.get("pattern")
-    if pattern and not _matches(pattern, value):
+    if pattern and compiled(pattern).search(encodable(value)) is None:
         yield bad(path, value, f"{path} in body should match '{pattern}'")
-
-
-def _matches(pattern: str, value: str) -> bool:
-    # A pattern in Go's syntax only is named when the definition is created, and lets everything through.
-    return not _compiles(pattern) or re.search(pattern, value) is not None
 
 
 def _number(value: float, schema: Schema, path: str) -> Iterator[FieldError]:

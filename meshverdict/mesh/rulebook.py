@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from meshverdict.mesh import durations
+from meshverdict.model.regex import RegexError, compiled
 
 Spec = Mapping[str, Any]
 
 LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _WILDCARD: Final = re.compile(r"(\*|(\*-)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)")
-# RE2 has none of these, Python's re has them all.
-_NOT_RE2: Final = re.compile(r"\(\?(<?[=!]|P=|\(|>)|(?<!\\)(?:\\\\)*\\[1-9]")
 _LONGEST: Final = 1024
 
 
@@ -58,16 +57,11 @@ class Complaints:
             return self.wrong(f'"{where}": regex string match should not be empty')
         if len(text) > _LONGEST:
             return self.wrong(f'"{where}": regex is too large, max length allowed is {_LONGEST}')
-        problem = ""
         try:
-            re.compile(text)
-        except re.error as error:
-            problem = f"error parsing regexp: {error.msg}: `{text}`"
-        if not problem and _NOT_RE2.search(text):
-            problem = f"error parsing regexp: invalid or unsupported Perl syntax: `{text}`"
-        if problem:
+            compiled(text)
+        except RegexError as error:
             advice = "Istio uses RE2 style regex-based match (https://github.com/google/re2/wiki/Syntax)"
-            self.wrong(f'"{where}": {problem}; {advice}')
+            self.wrong(f'"{where}": {error}; {advice}')
         return None
 
     def match(self, rule: Any, where: str) -> None:

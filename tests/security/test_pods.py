@@ -98,18 +98,17 @@ def test_a_pods_own_token_reads_nothing_of_others(lab):
 
 def test_this_machines_own_services_are_not_reached(lab):
     """A server on this machine's 127.0.0.1, or on all of its addresses, is out of a pod's reach; so is the API's port."""
-    servers = [socket.create_server((host, 0)) for host in ("127.0.0.1", "0.0.0.0")]
-    ports = [server.getsockname()[1] for server in servers]
-    ports.append(int(lab.info["api"].rpartition(":")[2]))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as finder:
+    pod = lab.kubectl("get", "pod", "victim", "-o", "jsonpath={.status.podIP}").stdout
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server((host, 0))) for host in ("127.0.0.1", "0.0.0.0")]
+        ports = [server.getsockname()[1] for server in servers]
+        ports.append(int(lab.info["api"].rpartition(":")[2]))
+        finder = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         finder.connect(("192.0.2.1", 9))  # sends nothing: it asks the routing table
         own = finder.getsockname()[0]
-    hosts = ("127.0.0.1", "169.254.1.1", "172.31.0.1", "172.31.1.1", "172.31.1.2", own)
-    targets = [f"{host}:{port}" for host in hosts for port in ports]
-    pod = lab.kubectl("get", "pod", "victim", "-o", "jsonpath={.status.podIP}").stdout
-    found = json.loads(lab.inside("stranger", CONNECT, *targets, f"{pod}:6379"))
-    for server in servers:
-        server.close()
+        hosts = ("127.0.0.1", "169.254.1.1", "172.31.0.1", "172.31.1.1", "172.31.1.2", own)
+        targets = [f"{host}:{port}" for host in hosts for port in ports]
+        found = json.loads(lab.inside("stranger", CONNECT, *targets, f"{pod}:6379"))
     assert found == dict.fromkeys(targets, "closed") | {f"{pod}:6379": "open"}
 
 

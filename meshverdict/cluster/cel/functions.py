@@ -30,6 +30,7 @@ from meshverdict.cluster.cel.values import (
     whole_number,
 )
 from meshverdict.cluster.quantities import quantity
+from meshverdict.model.regex import RegexError, compiled, encodable
 
 Function = Callable[..., Any]
 _DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
@@ -67,14 +68,14 @@ def size(value: Any) -> int:
 
 def is_match(value: Any, pattern: Any) -> bool:
     """``matches``."""
-    return _search(text_of(pattern), text_of(value)) is not None
+    return _regex(pattern).search(encodable(text_of(value))) is not None
 
 
-def _search(pattern: str, value: str) -> re.Match[str] | None:
+def _regex(pattern: Any) -> Any:
     try:
-        return re.search(pattern, value)
-    except re.error as error:
-        raise CelError(f"error parsing regexp: {error}") from None
+        return compiled(text_of(pattern))
+    except RegexError as error:
+        raise CelError(str(error)) from None
 
 
 def to_duration(value: Any) -> timedelta:
@@ -282,14 +283,13 @@ def join(value: Any, separator: Any = "") -> str:
 
 def find_in(value: Any, pattern: Any) -> str:
     """``find``."""
-    match = _search(text_of(pattern), text_of(value))
+    match = _regex(pattern).search(encodable(text_of(value)))
     return match.group() if match else ""
 
 
 def find_all(value: Any, pattern: Any, limit: Any = -1) -> list[str]:
     """``findAll``."""
-    _search(text_of(pattern), "")
-    found = [m.group() for m in re.finditer(text_of(pattern), text_of(value))]
+    found = [m.group() for m in _regex(pattern).finditer(encodable(text_of(value)))]
     return found if _number(limit) < 0 else found[: _number(limit)]
 
 

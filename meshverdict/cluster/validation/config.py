@@ -6,6 +6,7 @@ import base64
 from typing import Any, Final
 
 from meshverdict.cluster.crd_rules import definition_problems
+from meshverdict.cluster.crd_schema import pattern_problems
 from meshverdict.cluster.errors import bad, forbidden_field, required, too_long, unsupported
 from meshverdict.cluster.names import config_key_problems, dns_1035_problems, dns_subdomain_problems
 from meshverdict.cluster.store import Manifest
@@ -205,6 +206,7 @@ def _versions_errors(versions: list[Any]) -> Errors:
             place = "spec.validation" if len(versions) == 1 else f"{path}.schema"
             found = definition_problems(schema, f"{place}.openAPIV3Schema")
             errors += [problem for problem in found if not isinstance(problem, str)]
+            errors += pattern_problems(schema, f"{place}.openAPIV3Schema")
     if sum(1 for version in versions if version.get("storage")) != 1:
         text = "must have exactly one version marked as storage version"
         errors.append(bad("spec.versions", versions, text))
