@@ -13,6 +13,7 @@ from meshverdict.analysis.load_table import load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
 from meshverdict.analysis.windows import WARM_UP_S
 from meshverdict.chaos import record, telemetry
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import RecordError, UsageError
 from meshverdict.model.record_reader import read_record
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from meshverdict.analysis.load_table import LoadTable
 
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 # The mesh is read once a second and its lines tell of the second before; the first of a fault is mixed.
 _LAG_S: Final = 1.0
 # On a busy machine latencies wander by more than a few milliseconds: nobody is suspected for less than half of what

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final
 from meshverdict.analysis.overload import TRIGGER, all_busy_share, flow_of, limited_share
 from meshverdict.analysis.snowball import rejected_share
 from meshverdict.chaos import overload
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 # Of what was offered before a trigger, this share must have been served well: else there is nothing to come back to.
 SOUND: Final = 0.8
 _ANY: Final = "any"

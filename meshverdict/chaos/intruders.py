@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.chaos import intruder_pods
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.execute import execute
 from meshverdict.chaos.intruder_pods import CONTAINER, Intruder
 from meshverdict.chaos.session import current
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 REACHED: Final = "reached"
 DENIED: Final = "denied"
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 _TIMEOUT_S: Final = 1.0
 # Nobody was asked: a Service that is gone would look well defended.
 _NO_NAME: Final = "no such name: "

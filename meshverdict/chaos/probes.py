@@ -14,6 +14,7 @@ from typing import Any
 from meshverdict.analysis.summary import Cell, summarise
 from meshverdict.analysis.windows import Window as NamedWindow
 from meshverdict.chaos import cases, connections, record, run_json
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.diagnosis import faults_were_felt, guilty_tiers_named
 from meshverdict.chaos.expected import (
     comes_back,
@@ -97,8 +98,6 @@ __all__ = [
     "what_became_of_it",
     "zone_saving",
 ]
-AS_EXPECTED = "as expected: "
-NOT_EXPECTED = "NOT as expected: "
 _POLL_S = 0.02
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.manifests import Objects, named, read_manifests
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError
@@ -17,8 +18,6 @@ from meshverdict.model.errors import LabError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 _POLL_S: Final = 0.1
 _SILENT: Final = (
     "this cluster does not tell whether its sidecars serve it (no condition Reconciled): switch Istio's status on"

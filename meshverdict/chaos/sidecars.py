@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client import AppsV1Api
 
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.ledger import INJECTION, address
 from meshverdict.chaos.rollout import await_rollout, has_sidecar, restart
 from meshverdict.chaos.session import current
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 LABEL: Final = INJECTION
 _POLL_S: Final = 0.2
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 
 
 def label_injection(namespaces: list[str] | str, value: str | None = "enabled") -> list[str]:

@@ -9,14 +9,13 @@ from typing import Any, Final
 from meshverdict.analysis.overload import limited_share
 from meshverdict.analysis.snowball import SweepPoint, advise
 from meshverdict.chaos import overload, rate_limit
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.manifests import read_manifests
 from meshverdict.chaos.record import Window
 from meshverdict.chaos.served import policies_served
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, RecordError, UsageError
 
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 PHASE: Final = "sweep"
 # From below half of the right value to above twice of it, so that both can be told.
 SHARES: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.15, 1.3, 1.6, 2.1)

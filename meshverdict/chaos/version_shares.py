@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from meshverdict.analysis.load_table import OK, load_table
 from meshverdict.analysis.shares import answers_by_version, judge_shares
 from meshverdict.analysis.windows import Window
 from meshverdict.chaos import record
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.session import current
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshverdict.analysis.load_table import LoadTable
-
-AS_EXPECTED: Final = "as expected: "
-NOT_EXPECTED: Final = "NOT as expected: "
 
 
 def share_per_version(name: str, shares: dict[str, float], phase: str | None = None) -> str:

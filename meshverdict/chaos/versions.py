@@ -6,11 +6,10 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from kubernetes import client
-from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import stream
 from urllib3.exceptions import HTTPError
-from websocket import WebSocketException
+
+from meshverdict.chaos.execute import execute
+from meshverdict.model.errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,13 +43,11 @@ def version_in(text: str) -> str | None:
 
 def programs(access: KubeAccess, pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Program and version, as far as the pods tell; a program that cannot be asked is left out."""
-    # Its own client: while it runs, `stream` takes over the one that it is given.
-    core = client.CoreV1Api(client.ApiClient(access.api.configuration))
     found: dict[str, str] = {}
     for pod, container, image in _containers(pods):
         name, commands = _PROGRAMS.get(_short(image), ("", ()))
         if name and name not in found:
-            version = next((v for c in commands if (v := _ask(core, pod, container, c))), None)
+            version = next((v for c in commands if (v := _ask(access, pod, container, c))), None)
             if version is not None:
                 found[name] = version
     return found
@@ -67,26 +64,10 @@ def _short(image: str) -> str:
     return image.rsplit("/", 1)[-1].partition("@")[0].partition(":")[0]
 
 
-def _ask(
-    core: client.CoreV1Api, pod: Mapping[str, Any], container: str, command: tuple[str, ...]
-) -> str | None:
+def _ask(access: KubeAccess, pod: Mapping[str, Any], container: str, command: tuple[str, ...]) -> str | None:
     try:
-        session = stream(
-            core.connect_get_namespaced_pod_exec,
-            pod["name"],
-            pod["namespace"],
-            container=container,
-            command=list(command),
-            stdout=True,
-            stderr=True,
-            _preload_content=False,
-            _request_timeout=TIMEOUT_S,
-        )
-        session.run_forever(timeout=TIMEOUT_S)
-        # A program may tell on either; one that cannot be started says so on stderr alone.
-        text = session.read_all() if session.returncode == 0 else ""
-        session.close()
-    except (ApiException, HTTPError, OSError, WebSocketException) as error:
+        said = execute(access, pod["namespace"], pod["name"], container, command, timeout=TIMEOUT_S)
+    except (LabError, HTTPError) as error:
         log.debug("%s in %s cannot be asked: %r", command[0], pod["name"], error)
         return None
-    return version_in(text)
+    return version_in(said)

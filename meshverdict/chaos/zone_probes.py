@@ -22,8 +22,8 @@ from meshverdict.analysis.zones import (
     share_of_request,
 )
 from meshverdict.chaos import record, zone_rtt
+from meshverdict.chaos.answers import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.session import current
-from meshverdict.chaos.sidecars import AS_EXPECTED, NOT_EXPECTED
 from meshverdict.chaos.zone_rtt import ZONE
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
