@@ -1,7 +1,7 @@
 """Run the comparison: ``python -m benchmarks.load_accuracy [--quick] [--json FILE] [--plot FILE]``.
 
-Three parts, generators interleaved: latencies under a 200 ms stall every 2 s; the highest rate at which one core
-stays clean; send lag on a loaded machine. What is not installed is left out and named.
+Four parts, generators interleaved: latencies under a 200 ms stall every 2 s; the highest rate at which one core
+stays clean; send lag on a loaded machine; how often the validity check is right. What is not installed is left out and named.
 """
 
 from __future__ import annotations
@@ -117,6 +117,19 @@ def measure_lag(duration: int) -> list[dict[str, Any]]:
     return rows
 
 
+def measure_validity(repeats: int, duration: int) -> dict[str, int]:
+    """How often a healthy run is believed, and how often one without a core to itself is not."""
+    found = {"repeats": repeats, "healthy_valid": 0, "starved_invalid": 0}
+    loops = 2 * (os.cpu_count() or 1)
+    for _ in range(repeats):
+        for name, others in (("healthy_valid", 0), ("starved_invalid", loops)):
+            with server.stalling(0, 1000) as port, busy(others), tempfile.TemporaryDirectory() as folder:
+                result = ours(Run(port, RATE, duration, Path(folder)))
+            assert result.record is not None  # noqa: S101  # ours always has one
+            found[name] += bool(check_load(result.record).reasons) == bool(others)
+    return found
+
+
 def recorder_cost(samples: int = 1_000_000) -> float:
     """Nanoseconds that the histogram takes for one sample."""
     histogram = Histogram()
@@ -161,7 +174,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer repeats, shorter runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the errors as an SVG picture")
-    parser.add_argument("--only", choices=["stall", "rate", "lag"], help="one part")
+    parser.add_argument("--only", choices=["stall", "rate", "lag", "validity"], help="one part")
     options = parser.parse_args()
     repeats = 2 if options.quick else 5
     found: dict[str, Any] = {
@@ -181,6 +194,13 @@ def main() -> int:
         found["lag"] = measure_lag(4 if options.quick else 8)
         found["recorder_ns"] = recorder_cost()
         print(f"  recorder: {found['recorder_ns']:.0f} ns a sample")
+    if options.only in {None, "validity"}:
+        counts = found["validity"] = measure_validity(2 if options.quick else 10, 5)
+        of = counts["repeats"]
+        print(
+            f"validity: healthy runs believed {counts['healthy_valid']} of {of},"
+            f" starved ones not {counts['starved_invalid']} of {of}"
+        )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.plot and "generators" in found:
