@@ -176,7 +176,7 @@ def _daemonset(obj: Manifest, _uid: str) -> None:
 
 
 def _crd(obj: Manifest, _uid: str) -> None:
-    stored = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage")]
+    stored = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage") and v.get("name")]
     names = {"plural": "", "kind": ""}
     obj["status"] = {"conditions": None, "acceptedNames": names, "storedVersions": stored}
 

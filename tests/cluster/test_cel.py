@@ -246,3 +246,14 @@ async def test_a_rule_that_is_not_evaluated_is_named(api):
     }
     status, _, _ = await api.request("POST", PATH, body)
     assert status == 201
+
+
+async def test_a_version_without_a_name_is_refused_by_its_field(api):
+    """And is no failure of the server's."""
+    body = definition({"type": "object"})
+    del body["spec"]["versions"][0]["name"]
+    status, _, answer = await api.request(
+        "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body
+    )
+    assert status == 422
+    assert "spec.versions[0].name: Invalid value" in answer["message"]
