@@ -26,6 +26,7 @@ Kind = Literal["poisson", "constant"]
 KINDS: tuple[Kind, ...] = ("poisson", "constant")
 HELP = "N | ramp:FROM:TO:SECONDS | steps:RATExSECONDS,... | burst:BASE:PEAK:EVERY_S:LENGTH_S | trace:FILE"
 _MOST = 10_000_000.0
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,10 @@ def _number(text: str, part: str, *, zero: bool = False) -> float:
         number = float(part)
     except ValueError as error:
         raise UsageError(f"--rate {text}: {part!r} is not a number; expected {HELP}") from error
-    if not math.isfinite(number) or number > _MOST or number < 0 or (number == 0 and not zero):
-        raise UsageError(f"--rate {text}: {part!r} must be a number above 0 (and at most {_MOST:g})")
+    if not math.isfinite(number) or number > _MOST or (number < _LEAST and not (number == 0 and zero)):
+        raise UsageError(
+            f"--rate {text}: {part!r} must be a number of at least {_LEAST:g} and at most {_MOST:g}"
+        )
     return number
 
 
@@ -216,6 +219,8 @@ def _add_second(where: str, offsets: array[float], expected: int, fields: list[f
         )
     if count != int(count):
         raise UsageError(f"{where}: {count:g} arrivals; expected a whole number")
+    if len(offsets) + count > _MOST:
+        raise UsageError(f"{where}: more than {_MOST:,.0f} arrivals in all")
     offsets.extend(second + k / count for k in range(int(count)))
 
 

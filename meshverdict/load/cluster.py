@@ -69,12 +69,14 @@ class LoadCluster:
         self._client = client
         self._core: Any = CoreV1Api(client)
         self._batch: Any = BatchV1Api(client)
+        self._allowed = False
 
     def create(self, spec: LoadSpec, locustfile: str) -> None:
         """Create the namespace if it is missing, the ConfigMap and the Job; leftovers are replaced."""
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         self._own_namespace(spec)
+        self._allowed = True
         self.remove(spec)
         deadline = time.monotonic() + 15.0
         for create, body in (
@@ -166,36 +168,39 @@ class LoadCluster:
 
     def delete_job(self, spec: LoadSpec, *, grace: int) -> None:
         """Delete the Job with its pods; one that is gone is no error."""
-        self._delete(self._batch.delete_namespaced_job, spec, grace=grace)
+        batch = self._batch
+        self._delete("Job", batch.read_namespaced_job, batch.delete_namespaced_job, spec, grace=grace)
 
     def remove(self, spec: LoadSpec) -> None:
-        """Delete the Job, its pods and the ConfigMap."""
-        self.delete_job(spec, grace=0)
-        self._delete(self._core.delete_namespaced_config_map, spec, grace=0)
+        """Delete the Job, its pods and the ConfigMap; nothing where no load may be.
 
-    def _delete(self, delete: Any, spec: LoadSpec, *, grace: int) -> None:
+        Raises:
+            LoadError: What has that name is no load, or the server refuses.
+        """
+        if not self._allowed:
+            return
+        core = self._core
+        self.delete_job(spec, grace=0)
+        self._delete(
+            "ConfigMap", core.read_namespaced_config_map, core.delete_namespaced_config_map, spec, grace=0
+        )
+
+    def _delete(self, kind: str, read: Any, delete: Any, spec: LoadSpec, *, grace: int) -> None:
         from kubernetes.client import V1DeleteOptions  # noqa: PLC0415
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
         options = V1DeleteOptions(grace_period_seconds=grace, propagation_policy="Background")
         try:
+            found = read(spec.name, spec.namespace)
+            if (found.metadata.labels or {}).get(job.LOAD_LABEL) != spec.name:
+                raise LoadError(
+                    f"load {spec.name}: {kind} {spec.namespace}/{spec.name} is no load (it is not labelled"
+                    f" {job.LOAD_LABEL}={spec.name}), so it is left alone; give the load another name"
+                )
             delete(spec.name, spec.namespace, body=options)
         except ApiException as error:
             if error.status != 404:
                 raise LoadError(f"load {spec.name}: not removed: {_message(error)}") from error
-
-    def spec_of(self, name: str, namespace: str) -> str:
-        """The load that a Job was made for, as JSON text."""
-        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
-
-        try:
-            found = self._batch.read_namespaced_job(name, namespace)
-        except ApiException as error:
-            raise LoadError(f"load {name}: {_message(error)}") from error
-        text = (found.metadata.annotations or {}).get(job.SPEC_ANNOTATION)
-        if text is None:
-            raise LoadError(f"job {namespace}/{name} is no load: it has no annotation {job.SPEC_ANNOTATION}")
-        return str(text)
 
 
 def _state(pod: Any) -> PodState:

@@ -170,12 +170,12 @@ class Collector:
             )
 
     def finish(self, *, stopped: bool) -> LoadSummary:
-        """Write the end line, if every worker wrote its own; answers the same when called again."""
+        """Write the end line, if every worker's record is whole: it says that this one is; answers the same when called again."""
         with self._lock:
             if self._finished is not None:
                 return self._finished
             missing, reason = self._reader.missing(), self._reader.reason()
-            if self._reader.header is not None and not self._reader.cut:
+            if self._reader.header is not None and not missing:
                 last: Reason = "crashed" if reason == "crashed" else "done"
                 if stopped or reason == "stopped":
                     last = "crashed" if reason == "crashed" else "stopped"

@@ -29,6 +29,8 @@ _OPENING = 16
 _IDLE_SUSPECT_S = 1.0
 _IDLE_S = 60.0
 _MOST_BUFFERED = 256_000_000
+# What this machine has no more of says nothing about the service: files, ports, memory.
+_OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Connections:
@@ -242,7 +244,8 @@ class Connections:
             return
         exchange.status, exchange.head, exchange.body = reader.status, reader.head, reader.body
         self._flight.finish(exchange)
-        if reader.keep_alive and connection.pool.keep_alive and data:
+        # An answer may come before all of the request is sent: what is left of it is nobody's next request.
+        if reader.keep_alive and connection.pool.keep_alive and data and not connection.unsent:
             connection.exchange = None
             connection.used = exchange.ended
             if connection.buffered:
@@ -266,7 +269,7 @@ class Connections:
         """The connection is gone, with or without a request on it."""
         exchange, pool = connection.exchange, connection.pool
         if exchange is None:
-            opening = not connection.ready
+            opening = connection.fd in pool.opening
             self._close_quiet(connection)
             if opening:
                 self._connect_failed(pool, error)
@@ -305,8 +308,9 @@ class Connections:
     def _connect_failed(self, pool: Pool, error: Exception) -> None:
         """One attempt failed: so does the request that waits longest."""
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-            if error.errno in {errno.EMFILE, errno.ENFILE}:
-                self._most = max(1, len(self._open_ones))
+            if error.errno in _OWN_LIMITS:
+                if error.errno in {errno.EMFILE, errno.ENFILE}:
+                    self._most = max(1, len(self._open_ones))
                 self._meter.held += 1
                 return
             outcome = of_error(error.errno or 0)
@@ -332,11 +336,11 @@ class Connections:
 
     def _close_quiet(self, connection: Connection) -> None:
         """Close a connection that is idle or still opening."""
-        if connection.ready:
+        if connection in connection.pool.idle:  # not while it is opening, although TLS may call it ready
             connection.pool.idle.remove(connection)
         self._forget(connection)
 
     def _provide(self, pool: Pool) -> None:
         """Open a connection if more requests wait than connections are being opened."""
-        if pool.waiting and len(pool.opening) < len(pool.waiting) and len(self._open_ones) < self._most:
+        if pool.waiting and len(pool.opening) < len(pool.waiting):
             self._open(pool)

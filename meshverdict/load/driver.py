@@ -6,7 +6,6 @@ name) in a later one. Threads of the chaos process follow the workers' logs. Loc
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -18,7 +17,6 @@ from meshverdict.load.cluster import LoadCluster, PodState
 from meshverdict.load.collector import Collector
 from meshverdict.load.errors import LoadError
 from meshverdict.load.follow import follow
-from meshverdict.load.spec import LoadSpec
 from meshverdict.load.writer import open_new
 from meshverdict.model.errors import MeshverdictError, UsageError
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshverdict.load.collector import LoadProgress, LoadSummary
+    from meshverdict.load.spec import LoadSpec
 
 log = logging.getLogger("meshverdict.load")
 RECORD_FILE = "load.jsonl"
@@ -155,8 +154,16 @@ class LoadHandle:
                 return
             if self._on_progress is not None and time.monotonic() - told >= 1.0:
                 told = time.monotonic()
-                self._on_progress(self._collector.progress())
+                self._tell()
             self._stop.wait(_POLL_S if not self._collector.started.is_set() else 4 * _POLL_S)
+
+    def _tell(self) -> None:
+        assert self._on_progress is not None  # noqa: S101  # only called then
+        try:
+            self._on_progress(self._collector.progress())
+        except Exception:  # the load is followed to its end, whoever cannot hear of it
+            log.exception("load %s: its progress cannot be told", self.name)
+            self._on_progress = None
 
     def _look(self) -> None:
         """Take in the pods' states and start to follow those that run."""
@@ -246,29 +253,6 @@ def find_load(name: str) -> LoadHandle:
     except KeyError as error:
         running = ", ".join(_LOADS) or "none"
         raise UsageError(f"load {name}: not started by this process (running: {running})") from error
-
-
-def attach_load(
-    client: Any,
-    name: str,
-    folder: Path,
-    *,
-    namespace: str = "load",
-    on_progress: Callable[[LoadProgress], None] | None = None,
-) -> LoadHandle:
-    """Take over a load that another process started: its logs are read again from their beginning.
-
-    Raises:
-        LoadError: There is no such Job, or it is no load.
-    """
-    if name in _LOADS:
-        return _LOADS[name]
-    cluster = LoadCluster(client)
-    spec = LoadSpec.from_json(json.loads(cluster.spec_of(name, namespace)))
-    handle = LoadHandle(cluster, spec, folder / RECORD_FILE, on_progress)
-    _LOADS[name] = handle
-    handle.begin(START_TIMEOUT_S)
-    return handle
 
 
 def _locustfile(spec: LoadSpec) -> str:

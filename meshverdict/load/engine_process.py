@@ -15,6 +15,7 @@ import pickle  # what is read was written by our own fork
 import signal
 import struct
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -108,6 +109,10 @@ class EngineProcess:
         """Give up what is under way, too."""
         self._signal(signal.SIGUSR2)
 
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         if not self.over:
             os.kill(self.pid, number)
@@ -124,11 +129,14 @@ def _live(loop: OpenLoop, end: int, parent: int) -> NoReturn:
         for number in _STOP:
             signal.signal(number, signal.SIG_IGN)
         _keep_only({0, 1, 2, end})
-        loop.open()
-        signal.signal(signal.SIGUSR1, lambda _number, _frame: loop.halt())
-        signal.signal(signal.SIGUSR2, lambda _number, _frame: loop.abort())
         pipe = _Pipe(end)
-        loop.run(pipe.send)
+        try:
+            loop.open()
+            signal.signal(signal.SIGUSR1, lambda _number, _frame: loop.halt())
+            signal.signal(signal.SIGUSR2, lambda _number, _frame: loop.abort())
+            loop.run(pipe.send)
+        except BaseException:  # noqa: BLE001  # a task may call sys.exit; these are the process' last words
+            loop.error = traceback.format_exc()
         if loop.error is not None:
             pipe.send(loop.error)
         pipe.flush()

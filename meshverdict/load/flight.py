@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from meshverdict.model.record import Outcome
 
 
+# A task may give every request another timeout; beyond so many, those that nothing waits for are forgotten.
+_TIMEOUTS = 16
+
+
 class Flight:
     """Requests from their submission to their end.
 
@@ -52,6 +56,8 @@ class Flight:
 
     def expired(self, *, all_of_them: bool) -> Iterator[Exchange]:
         """Requests whose time is over; each must be finished before the next is asked for."""
+        if len(self._by_timeout) > _TIMEOUTS:
+            self._by_timeout = {timeout: same for timeout, same in self._by_timeout.items() if same}
         for timeout, same in self._by_timeout.items():
             while same:
                 exchange = next(iter(same.values()))

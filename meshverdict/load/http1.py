@@ -91,20 +91,22 @@ class AnswerReader:
         if self._mode == "head":
             if self._buffer:
                 data = bytes(self._buffer) + data
-            end = data.find(b"\r\n\r\n")
             self.started = True
-            if end < 0:
-                if len(data) > MOST_HEADER_BYTES:
-                    raise InvalidAnswerError(f"headers of more than {MOST_HEADER_BYTES} bytes")
-                if not data.startswith(b"HTTP/1."[: len(data)]):
-                    raise InvalidAnswerError(f"not HTTP/1: {data[:40]!r}")
-                self._buffer = data
-                return False
-            self._buffer = b""
-            return self._take_head(data, end)
+            while (end := data.find(b"\r\n\r\n")) >= 0:
+                over = self._take_head(data, end)
+                if over is not None:
+                    return over
+                data = data[end + 4 :]  # an interim answer: the final one follows
+            if len(data) > MOST_HEADER_BYTES:
+                raise InvalidAnswerError(f"headers of more than {MOST_HEADER_BYTES} bytes")
+            if not data.startswith(b"HTTP/1."[: len(data)]):
+                raise InvalidAnswerError(f"not HTTP/1: {data[:40]!r}")
+            self._buffer = data
+            return False
         return self._take_body(data)
 
-    def _take_head(self, data: bytes, end: int) -> bool:
+    def _take_head(self, data: bytes, end: int) -> bool | None:
+        """Take the head; whether that is all of the answer, None for an interim one."""
         head = data[:end]
         digits = head[9:12]
         if (
@@ -118,7 +120,8 @@ class AnswerReader:
         if status < 200:
             if status == 101 or status < 100:
                 raise InvalidAnswerError(f"status {status} was not asked for")
-            return self.feed(data[end + 4 :]) if len(data) > end + 4 else False
+            return None
+        self._buffer = b""
         self.status, self.head = status, head
         fields = head.lower()
         self.keep_alive = head[7:8] == b"1"

@@ -181,17 +181,6 @@ def ask_for_fifo() -> bool:
     return True
 
 
-def raise_file_limit(wanted: int) -> int:
-    """Allow this process *wanted* open files, or as many as it may have; answers how many."""
-    import resource  # noqa: PLC0415
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return soft
-
-
 def _open(path: str) -> int:
     """A descriptor to read *path* again and again; -1 where the kernel has no such file."""
     try:

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import greenlet  # type: ignore[import-untyped]
 
 from meshverdict.load.engine import Engine
-from meshverdict.load.meter import Meter, raise_file_limit
+from meshverdict.load.meter import Meter
 from meshverdict.load.pool import Pool, resolve, split_origin
-from meshverdict.load.session import Session
+from meshverdict.load.session import Session, forget_name
 from meshverdict.load.tally import Part, Tally, seconds
+from meshverdict.model.limits import raise_file_limit
 
 if TYPE_CHECKING:
     import select
@@ -224,6 +225,7 @@ class OpenLoop:
             except Exception as error:  # noqa: BLE001  # a locustfile may raise anything
                 trace = "".join(traceback.format_tb(sys.exc_info()[2]))
                 self._errors[f"{type(error).__name__}: {error}", trace] += 1
+            forget_name()
             resting.append(me)
             job = rest()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from locust import events
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
 
 from meshverdict.load.outcomes import judge
 from meshverdict.load.share import Share
@@ -123,7 +123,7 @@ class Recorder:
 
     def begin(self, header: Header) -> None:
         """Start the record of a run."""
-        self._began, self.crashed = time.monotonic(), False
+        self._began, self.crashed, self._broken = time.monotonic(), False, False
         self._guard(lambda: self.target.begin(header))
 
     def write(self, lines: Iterable[Line]) -> None:
@@ -164,7 +164,7 @@ class Recorder:
         if self._flusher is not None:
             self._flusher.kill()
             self._flusher = None
-            self._flush(max(self._second, int(time.time())), 0.0)
+            self._flush(self._second or int(time.time()), 0.0)
             self._tally = None
 
     def count(
@@ -321,8 +321,16 @@ def _request(
 
 def _test_stop(environment: Any, **_: Any) -> None:
     RECORDER.end_closed()
-    if isinstance(environment.runner, MasterRunner):
+    runner = environment.runner
+    if isinstance(runner, MasterRunner):
         gevent.sleep(0.3)  # the workers' last reports are on their way
+        there = {client.id for client in runner.clients.all if client.state != STATE_MISSING}
+        gone = set(getattr(environment.parsed_options, "meshverdict_shares", {})) - there
+        if gone:
+            log.error(
+                "workers that were lost: %s; their part of the load is missing", ", ".join(sorted(gone))
+            )
+            RECORDER.crashed = True
     RECORDER.end()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json as json_module
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _MOST_CACHED = 1000
+# Of the task that is running: every greenlet has its own, while all tasks of a user have one session.
+_NAME: ContextVar[str | None] = ContextVar("request_name", default=None)
+
+
+def forget_name() -> None:
+    """A task has ended: the next one of its greenlet names its requests itself."""
+    if _NAME.get() is not None:
+        _NAME.set(None)
 
 
 class Session:
@@ -62,7 +71,6 @@ class Session:
         self.deadline = deadline
         self.count = count
         self.due: float | None = None
-        self.request_name: str | None = None
         self._engine = engine
         self._pool_of = pool_of
         self._headers = headers
@@ -104,6 +112,7 @@ class Session:
             timeout: Seconds, instead of the user's.
             context: Ignored.
         """
+        shown = name or _NAME.get()  # now: meanwhile it may become another task's
         if params:
             url += ("&" if "?" in url else "?") + urlencode(params, doseq=True)
         plain = data is None and json is None and not headers and auth is None
@@ -115,9 +124,9 @@ class Session:
             self._further()
         exchange = self._exchange(method, pool, wire, due, timeout or self._timeout, scheduled=scheduled)
         if exchange.status in _REDIRECTS and allow_redirects:
-            exchange = self._redirected(method, url, exchange, due, headers, timeout or self._timeout)
-        shown = name or self.request_name or url
-        answer = Answer(self, exchange, method=method, name=shown, url=url, due=due)
+            content = (data, headers, auth, json)
+            exchange = self._redirected(method, url, exchange, due, content, timeout or self._timeout)
+        answer = Answer(self, exchange, method=method, name=shown or url, url=url, due=due)
         if not catch_response:
             answer.report()
         return answer
@@ -186,12 +195,14 @@ class Session:
         url: str,
         exchange: Exchange,
         due: float,
-        headers: dict[str, str] | None,
+        content: tuple[Any, dict[str, str] | None, tuple[str, str] | None, Any],
         timeout: float,
     ) -> Exchange:
         """Follow redirects as long as they stay with the host under load: others are not ours to burden."""
+        data, headers, auth, json = content
         here = url if url.startswith(("http://", "https://")) else self.base_url + url
-        mine = {urlsplit(here).netloc.rpartition("@")[2], self._headers.get("Host", "")}
+        first = urlsplit(here)
+        mine = {first.netloc.rpartition("@")[2], self._headers.get("Host", "")}
         for _ in range(self._most_redirects):
             location = parse_headers(exchange.head).get("location")
             if exchange.status not in _REDIRECTS or location is None:
@@ -199,21 +210,33 @@ class Session:
             there = urlsplit(urljoin(here, location))
             if there.netloc not in mine:
                 break
-            here = f"{self.base_url}{there.path or '/'}" + (f"?{there.query}" if there.query else "")
+            # Where the first request went, whatever name the service has for itself.
+            here = f"{first.scheme}://{first.netloc}{there.path or '/'}"
+            here += f"?{there.query}" if there.query else ""
             if exchange.status not in {307, 308} and method != "HEAD":
-                method = "GET"
-            pool, wire = self._wire(method, here, not headers, None, headers, None, None)
+                method, data, json = "GET", None, None
+            plain = data is None and json is None and not headers and auth is None
+            pool, wire = self._wire(method, here, plain, data, headers, auth, json)
             exchange = self._exchange(method, pool, wire, due, timeout)
         return exchange
 
     @contextmanager
     def rename_request(self, name: str) -> Generator[None]:
         """Count the requests of the ``with`` block under *name*."""
-        self.request_name = name
+        before = _NAME.set(name)
         try:
             yield
         finally:
-            self.request_name = None
+            _NAME.reset(before)
+
+    @property
+    def request_name(self) -> str | None:
+        """How requests of the task that is running are counted; None for their paths."""
+        return _NAME.get()
+
+    @request_name.setter
+    def request_name(self, name: str | None) -> None:
+        _NAME.set(name)
 
     def get(self, url: str, **given: Any) -> Answer:
         """Send a GET request."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from meshverdict.load.target import INGRESS_SERVICE
@@ -82,6 +82,9 @@ class LoadSpec:
             f"name {self.name!r}: lower case letters, digits and '-'": bool(_NAME.fullmatch(self.name)),
             "arrivals 'closed' has users, not a rate": self.arrivals != CLOSED
             or not (self.rate or self.rates),
+            f"users {self.users!r}: as many for each of {self.workers!r} workers": self.arrivals != CLOSED
+            or not (_whole(self.users) and _whole(self.workers))
+            or self.users % self.workers == 0,
             "a rate is missing; users that wait are asked for with arrivals 'closed'": self.arrivals == CLOSED
             or self.rate is not None
             or bool(self.rates),
@@ -99,7 +102,7 @@ class LoadSpec:
         arguments = ["-f", locustfile, "--headless", "--host", self.host, "--record", "-", "--only-summary"]
         arguments += ["--run-time", f"{math.ceil(self.duration_s)}s", "--exit-code-on-error", "0"]
         if self.arrivals == CLOSED:
-            users = max(1, self.users // self.workers)
+            users = self.users // self.workers
             arguments += ["--users", str(users), "--spawn-rate", str(users)]
         else:
             arguments += ["--arrivals", self.arrivals, "--seed", str(self.seed)]
@@ -113,15 +116,6 @@ class LoadSpec:
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self) | {"rates": dict(self.rates)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> LoadSpec:
-        """Read `as_json` back; keys that are not known are ignored."""
-        known = {f.name for f in fields(cls)}
-        given = {key: value for key, value in values.items() if key in known}
-        for key in ("tags", "exclude_tags"):
-            given[key] = tuple(given.get(key) or ())
-        return cls(**given)
 
 
 def _positive(value: Any) -> bool:

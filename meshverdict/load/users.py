@@ -24,7 +24,7 @@ import gevent
 from gevent.monkey import get_original
 from gevent.socket import wait_read
 from locust import FastHttpUser, TaskSet, events
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 from locust.user.task import LOCUST_STATE_WAITING
 
@@ -216,6 +216,12 @@ class Driver:
         if not self._pump.ready():
             engine.abort()
             self._pump.join(_NEARLY_OVER_S)
+        # A task that never ends, or a reader that broke down: what it would still tell is missing.
+        if not engine.over:
+            log.error("the load generator did not end: it was killed, and its last seconds are missing")
+            RECORDER.crashed = True
+            engine.kill()
+            self._pump.join(_NEARLY_OVER_S)
         for user in self._users:
             user.on_stop()  # type: ignore[no-untyped-call]
         return True
@@ -290,11 +296,22 @@ def _init(environment: Any, **_: Any) -> None:
     _need_a_host(environment)
     try:
         open_header(environment)
-        if is_open(environment) and not any(issubclass(c, OpenUser) for c in environment.user_classes):
-            raise UsageError("--rate: the locustfile has no OpenUser whose tasks could be made due")
+        if is_open(environment):
+            _only_open_users(environment.user_classes)
     except MeshverdictError as error:
         log.error("%s", error)  # noqa: TRY400
         raise SystemExit(error.exit_code) from error
+
+
+def _only_open_users(classes: list[Any]) -> None:
+    if not any(issubclass(c, OpenUser) for c in classes):
+        raise UsageError("--rate: the locustfile has no OpenUser whose tasks could be made due")
+    others = [c.__name__ for c in classes if not issubclass(c, OpenUser) and (c.weight or c.fixed_count)]
+    if others:
+        raise UsageError(
+            f"--rate: {', '.join(others)}: no OpenUser, so its requests would load the service and be in no record; name the"
+            " users that you want on the command line, or make it one"
+        )
 
 
 def _need_a_host(environment: Any) -> None:
@@ -340,9 +357,11 @@ def _finish_workers(runner: Any) -> None:
     for client_id in tuple(_AWAITED):
         runner.send_message(FINISH, None, client_id)
     with gevent.Timeout(30.0, False):
-        while _AWAITED:
+        # One that has died says nothing more.
+        while _AWAITED & {client.id for client in runner.clients.all if client.state != STATE_MISSING}:
             gevent.sleep(0.02)
     if _AWAITED:
+        RECORDER.crashed = True
         log.error(
             "workers that did not finish: %s; their last seconds are missing", ", ".join(sorted(_AWAITED))
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RATIO = 1.01  # the coarsest that a record may have, and what a reader takes when none is named
 FINE = 1.005  # what the load writes
+_LARGEST = 50.0  # logarithm of microseconds: more than any clock counts
 
 
 class Histogram:
@@ -154,9 +155,13 @@ class Histogram:
             right = len(indexes) == len(counts) and set(map(type, indexes)) | set(map(type, counts)) <= {int}
         except (TypeError, KeyError) as error:
             raise RecordError('histogram: expected {"i": [bucket...], "c": [count...]}') from error
-        if not right or min(counts, default=0) < 0:
+        if (
+            not right
+            or min(counts, default=0) < 0
+            or max(map(abs, indexes), default=0) > _LARGEST / math.log(ratio)
+        ):
             raise RecordError(
-                'histogram: "i" and "c" must be whole numbers, equally many, and no count negative'
+                'histogram: "i" and "c" must be whole numbers, equally many, no bucket beyond all time, and no count negative'
             )
         histogram = cls(ratio)
         if len(set(indexes)) == len(indexes):

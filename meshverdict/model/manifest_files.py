@@ -10,14 +10,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from meshverdict.model.errors import UsageError
+from meshverdict.model.yaml_text import read_yaml
 
 Manifest = dict[str, Any]
 # Folders below manifests/ that are no part of the lab: treatments, which experiments apply, and applications that
 # only some labs have.
-LEFT_OUT: Final = frozenset({"policies", "pippo", "paperino", "canary"})
+LEFT_OUT: Final = frozenset({"policies", "pippo", "paperino", "paperino-shards", "canary"})
 _ENDINGS: Final = (".yaml", ".yml", ".json")
 
 
@@ -63,10 +62,10 @@ def _files_of(folder: Path, left_out: Collection[str]) -> list[Path]:
 def _documents(file: Path, what: str, *, versioned: bool) -> Iterator[Manifest]:
     try:
         text = file.read_text(encoding="utf-8")
-        documents = [json.loads(text)] if file.suffix == ".json" else list(yaml.safe_load_all(text))
+        documents = [json.loads(text)] if file.suffix == ".json" else read_yaml(text)
     except OSError as error:
         raise UsageError(f"{what} {file}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if file.suffix == ".json" else "YAML"
         raise UsageError(f"{what} {file}: not {kind} ({' '.join(str(error).split())})") from error
     for number, document in enumerate(documents, 1):

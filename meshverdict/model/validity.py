@@ -6,12 +6,18 @@ for they are the first thing that a report shows.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from meshverdict.model.record import GeneratorSecond
     from meshverdict.model.record_reader import LoadRecord
+
+
+_APART_S: Final = 2
+# So many arrivals are not missing by chance: of Poisson arrivals with such a mean, once in 5e8.
+_RARELY: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ def check_load(record: LoadRecord, limits: LoadLimits = LIMITS) -> LoadValidity:
         reasons.append("no request was recorded")
     generator = record.generator
     reasons += _gaps(generator)
+    reasons += _workers(record)
     reasons += _clock(generator, limits)
     notes = []
     if record.header.open_loop:
@@ -132,6 +139,25 @@ def _gaps(generator: list[GeneratorSecond]) -> list[str]:
         lost = max(times) - min(times) + 1 - len(set(times))
         if lost:
             reasons.append(f"worker {w}: {lost} seconds are missing from its record")
+    return reasons
+
+
+def _workers(record: LoadRecord) -> list[str]:
+    """Of all workers that there were, each must have worked as long as the others."""
+    header = record.header
+    seen: defaultdict[int, list[GeneratorSecond]] = defaultdict(list)
+    for second in record.generator:
+        seen[second.w].append(second)
+    expected = {header.w} if header.w is not None else set(range(header.workers))
+    reasons = [f"worker {w} of {header.workers} wrote nothing" for w in sorted(expected - set(seen))]
+    for w, own in sorted(seen.items()):
+        last = max(second.t for second in own)
+        others = (s.t for other, theirs in seen.items() if other != w for s in theirs if s.scheduled)
+        behind = max(others, default=last) - last
+        mean = sum(second.scheduled for second in own) / len(own)
+        # Where arrivals are rare, the last ones of two workers may lie far apart.
+        if behind > _APART_S and behind * mean > _RARELY:
+            reasons.append(f"worker {w} ended {behind} s before the others had sent their last requests")
     return reasons
 
 

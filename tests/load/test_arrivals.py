@@ -73,7 +73,7 @@ def test_workers_share_poisson_arrivals():
 @pytest.mark.parametrize(
     "text",
     ["0", "-1", "nan", "inf", "-inf", "", "x", "1e300", "ramp:1:2", "ramp:0:0:1", "ramp:5:0:1", "ramp:1:2:0", "steps:",
-     "steps:1", "steps:0x1", "steps:1x-1", "burst:1:2:1:3", "burst:1:2:nan:1", "trace:/does/not/exist"],
+     "steps:1", "steps:0x1", "steps:1x-1", "burst:1:2:1:3", "burst:1:2:nan:1", "burst:1e-300:1e-300:1:0.5", "trace:/does/not/exist"],
 )  # fmt: skip
 def test_a_rate_that_makes_no_sense_is_refused(text):
     """The message repeats the option as it was typed."""

@@ -1,7 +1,9 @@
 """The open loop against real servers, in this process: outcomes, connections, tasks, time."""
 
+import errno
 import socket
 import ssl
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -10,6 +12,7 @@ import pytest
 from load_servers import OK, answering, endless, once, requests, serve, silent
 
 from meshverdict.load.arrivals import constant
+from meshverdict.load.connection import Connection
 from meshverdict.load.openloop import Job, OpenLoop, Stream
 from meshverdict.load.share import Share
 from meshverdict.model.errors import UsageError
@@ -262,12 +265,13 @@ def test_an_answer_that_is_never_judged_is_seen_in_the_numbers():
 
 def test_redirects_stay_with_the_host():
     """One to the same host (or to its Host header) is followed; one to a stranger is the answer."""
+    elsewhere = b"http://elsewhere.example/"
+    targets = {b"/a": b"/b", b"/b": b"http://pippo.lan/c", b"/x": elsewhere}
+    targets |= {b"/prefix/a": b"/b", b"/prefix/b": elsewhere}
 
     def handle(connection):
         for head in requests(connection):
-            target = {b"/a": b"/b", b"/b": b"http://pippo.lan/c", b"/x": b"http://elsewhere.example/"}.get(
-                head.split()[1]
-            )
+            target = targets.get(head.split()[1])
             if target:
                 connection.sendall(
                     b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + target + b"\r\n\r\n"
@@ -281,9 +285,16 @@ def test_redirects_stay_with_the_host():
     def stay(user):
         assert user.client.get("/x").status_code == 302
 
+    def whole(user):
+        user.client.base_url += "/prefix"  # of a user whose host has a path; a Location is from the root
+        try:
+            assert user.client.get("/a", name="prefixed").json() == {"time": "x"}
+        finally:
+            user.client.base_url = user.client.base_url.removesuffix("/prefix")
+
     with serve(handle) as port:
-        _, told = run(port, follow, stay, default_headers={"Host": "pippo.lan"})
-    assert outcomes(told).keys() == {("/a", "ok", 200), ("/x", "ok", 302)}
+        _, told = run(port, follow, stay, whole, default_headers={"Host": "pippo.lan"})
+    assert outcomes(told).keys() == {("/a", "ok", 200), ("/x", "ok", 302), ("prefixed", "ok", 200)}
     assert not any(second.errors for second in told)
 
 
@@ -368,3 +379,123 @@ def test_a_name_with_two_addresses_is_tried_at_both():
     with serve(answering()) as port:
         _, told = run(port, rate=20, host=f"http://localhost:{port}")
     assert outcomes(told) == {("/count/get", "ok", 200): 20}
+
+
+def test_waiting_for_the_generators_own_limit_is_told():
+    """Requests that wait because this process opens no more connections are no sign of a slow service."""
+    with serve(silent) as port:
+        user = User(port)
+        jobs = (Job(user, get, 1.0),)
+        loop = OpenLoop(
+            [Stream("", constant(20), jobs)], kind="constant", seed=1, share=Share(), duration=0.5,
+            deadline=1.0, fifo=False,
+        )  # fmt: skip
+        told = []
+        loop.open()
+        loop._engine._connections._most = 2
+        loop.run(told.append)
+    assert loop.error is None
+    assert total(told, "held") > 0
+
+
+def test_a_machine_without_ports_says_nothing_about_the_service(monkeypatch):
+    """What cannot be opened for want of ports of our own is held back, and not refused by the service."""
+
+    def none_left(_self):
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(Connection, "_open", none_left)
+    with serve(silent) as port:
+        _, told = run(port, seconds=0.3, network_timeout=0.5)
+    assert {outcome for _, outcome, _ in outcomes(told)} == {"timeout"}
+    assert total(told, "held") > 0
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_tls_server_that_goes_away_after_the_handshake_is_a_failure_of_its_own(tmp_path, version, end):
+    """Such as a pod that is killed: the requests fail, and the generator goes on."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-keyout", tmp_path / "key", "-out", tmp_path / "crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    context.maximum_version = version
+
+    def handle(connection):
+        connection.settimeout(1)
+        try:
+            with context.wrap_socket(connection, server_side=True) as secure:
+                if end == "close":
+                    secure.unwrap().close()
+                else:
+                    secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass
+
+    with serve(handle) as port:
+        _, told = run(port, rate=100, host=f"https://127.0.0.1:{port}", network_timeout=0.5)
+    assert sum(outcomes(told).values()) == 100
+    assert not any(outcome == "ok" for _, outcome, _ in outcomes(told))
+
+
+def test_a_name_for_requests_is_the_tasks_own():
+    """Other tasks of the same user run while one waits for its answer."""
+
+    def handle(connection):
+        for head in requests(connection):
+            if b" /slow" in head:
+                time.sleep(0.05)
+            connection.sendall(OK)
+
+    def slow(user):
+        with user.client.rename_request("named slow"):
+            user.client.get("/slow")
+
+    def fast(user):
+        with user.client.rename_request("named fast"):
+            user.client.get("/fast")
+        user.client.request_name = "left behind"
+
+    with serve(handle) as port:
+        _, told = run(port, slow, fast, get, rate=200)
+    assert {name for name, _, _ in outcomes(told)} == {"named slow", "named fast", "/count/get"}
+
+
+def test_an_answer_before_the_whole_request_ends_its_connection():
+    """What is left of a body that nobody wanted must not be read as the next request."""
+
+    def refuse(connection):
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        time.sleep(0.5)
+
+    def upload(user):
+        user.client.post("/up", data=b"x" * 8_000_000)
+
+    with serve(refuse) as port:
+        _, told = run(port, upload, rate=10)
+    assert outcomes(told) == {("/up", "http", 413): 10}
+
+
+def test_a_redirect_that_keeps_the_method_keeps_the_body():
+    """307: what was asked is asked elsewhere, as it was."""
+
+    def handle(connection):
+        for head in requests(connection):
+            if b" /a " in head:
+                connection.sendall(
+                    b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n"
+                )
+            else:
+                right = b"Content-Length: 3" in head and b"X-Own: 1" in head
+                connection.sendall(OK if right else b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+
+    def send(user):
+        user.client.post("/a", data="x=1", headers={"X-Own": "1"})
+
+    with serve(handle) as port:
+        _, told = run(port, send, rate=20)
+    assert outcomes(told) == {("/a", "ok", 200): 20}

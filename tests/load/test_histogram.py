@@ -76,6 +76,7 @@ def test_no_sample_has_no_quantile():
         {"i": [1.5], "c": [1]},
         {"i": [1], "c": [-1]},
         {"i": 1, "c": 1},
+        {"i": [10**9], "c": [1]},
     ],
 )
 def test_what_is_no_histogram_is_refused(value):

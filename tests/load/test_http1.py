@@ -33,6 +33,11 @@ ANSWERS = {
         b"x",
         True,
     ),
+    "after more hints than a program may nest": (
+        b"HTTP/1.1 100\r\n\r\n" * 4000 + b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"",
+        True,
+    ),
 }
 
 

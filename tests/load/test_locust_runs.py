@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import socket
@@ -17,48 +16,13 @@ from pathlib import Path
 
 import pytest
 from load_servers import answering, endless, requests, serve
+from locust_command import ANSWER, OWN, command, environment, locust
 
 from meshverdict.model.histogram import Histogram
 from meshverdict.model.record_reader import read_record
 from meshverdict.model.validity import check_load
 
 APP = Path(__file__).parents[2] / "locustfiles" / "app.py"
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"time":"x","GET":"x"}'
-OWN = """
-    from locust import task, events
-    from meshverdict.load.users import OpenUser
-
-    class Visitor(OpenUser):
-        network_timeout = 5.0
-        @task
-        def read(self):
-            self.client.get("/")
-"""
-
-
-def environment(tmp_path, **more):
-    kept = {
-        k: v for k, v in os.environ.items() if not k.startswith(("LOCUST_", "KUBERNETES_", "MESHVERDICT_"))
-    }
-    return kept | {"XDG_STATE_HOME": str(tmp_path / "state")} | more
-
-
-def command(file, *arguments):
-    return [sys.executable, "-m", "locust", "-f", str(file), *arguments]
-
-
-def locust(tmp_path, file, *arguments, **more):
-    return subprocess.run(
-        command(file, "--headless", "--only-summary", *arguments),
-        cwd=tmp_path,
-        env=environment(tmp_path, **more),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 MEMORY = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
@@ -78,19 +42,6 @@ def peak_mb(tmp_path, file, *arguments):
         check=True,
     )
     return int(ran.stdout.split()[1])
-
-
-@pytest.fixture
-def own(tmp_path):
-    file = tmp_path / "own.py"
-    file.write_text(textwrap.dedent(OWN))
-    return file
-
-
-@pytest.fixture
-def lab():
-    with serve(answering(ANSWER)) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 def counts(record):

@@ -66,3 +66,34 @@ def test_a_closed_loop_says_so():
     closed = replace(closed, generator=[replace(second, lag=None) for second in closed.generator])
     assert check_load(closed).valid
     assert "closed-loop" in check_load(closed).notes[0]
+
+
+def workers(*spans, of=2, scheduled=10):
+    """A record of workers that told from a first second to before a last one."""
+    own = record().generator[0]
+    seconds = [
+        replace(own, t=t, w=w, scheduled=scheduled) for w, span in enumerate(spans) for t in range(*span)
+    ]
+    done = [Second(second.t, second.w, "/a", "ok", 200, scheduled, LATENCY) for second in seconds]
+    return record(header=replace(HEADER, workers=of), generator=seconds, seconds=done)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (workers((0, 60), of=3), "worker 1 of 3 wrote nothing"),
+        (workers((0, 60), (0, 20)), "worker 1 ended 40 s before the others"),
+    ],
+)
+def test_a_worker_that_was_lost_makes_a_run_invalid(made, reason):
+    """The service had less load than was asked for, from then on or from the beginning."""
+    assert any(reason in text for text in check_load(made).reasons), check_load(made).reasons
+
+
+def test_workers_whose_last_arrivals_lie_apart_by_chance_are_believed():
+    """And one that has a record of its own answers for itself alone."""
+    assert check_load(workers((0, 60), (0, 59))).valid
+    rare = workers((0, 60), (0, 45), scheduled=1)
+    assert not any("before the others" in text for text in check_load(rare).reasons)
+    own = record(header=replace(HEADER, workers=3, w=0))
+    assert check_load(own).valid

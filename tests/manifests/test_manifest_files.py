@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from meshverdict.chaos.announced import announced
 from meshverdict.chaos.prepare import _read
 from meshverdict.cli import main
 from meshverdict.lab.manifests import load
@@ -63,3 +64,35 @@ def test_a_real_cluster_gets_the_same_lab_as_the_embedded_one():
     assert names[0] == names[1] == names[2]
     assert "NetworkPolicy" not in {kind for kind, _ in names[0]}
     assert "NetworkPolicy" in {m["kind"] for m in _read([str(folder / "policies" / "isolate-redis.yaml")])}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\n".join(
+                ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))]
+            ),
+            "1,000,000 values",
+        ),
+        (
+            "\n".join(
+                [
+                    "a0: &a0 {x: 1}",
+                    *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 10)),
+                ]
+            ),
+            "merge keys stand for more than 10,000",
+        ),
+        ("kind: &me {kind: *me}", "inside of what it means"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+    ],
+)
+def test_a_few_lines_cannot_stand_for_more_than_there_is_memory(text, words, tmp_path):
+    """Nine lines of aliases are 400 million values for whoever walks through them."""
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_files(path)
+    with pytest.raises(UsageError, match=words):
+        announced(path)
