@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from meshverdict.cluster.bodies import SyntaxProblem, parse_json
+from meshverdict.cluster.decode import DecodeError, decode
+from meshverdict.cluster.schema import definitions
 from meshverdict.cluster.store import Manifest
 
 _PREFIX: Final = "autoscaling.alpha.kubernetes.io/"
+_DEFINITION: Final = "io.k8s.api.autoscaling.v2."
 _NAMES: Final = {"external": {"selector": "metricSelector"}}  # one source calls it differently
 # v2's name of an amount, and v1's, by source.
 _AMOUNTS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
@@ -53,15 +57,18 @@ def from_v1(autoscaler: Manifest) -> Manifest:
     """An autoscaling/v1 object as autoscaling/v2."""
     spec, status = dict(autoscaler.get("spec") or {}), dict(autoscaler.get("status") or {})
     notes = dict(autoscaler["metadata"].get("annotations") or {})
-    taken = {k: _parsed(notes.pop(_PREFIX + k, None)) for k in ("metrics", "behavior", "conditions")}
-    metrics = [m for m in (_metric_from_v1(m) for m in taken["metrics"] or []) if m]
+    hidden = {k: _parsed(notes.pop(_PREFIX + k, None)) for k in ("metrics", "behavior", "conditions")}
+    metrics = [m for m in (_metric_from_v1(m) for m in _list(hidden["metrics"])) if m]
+    metrics = _decoded(metrics, "MetricSpec")
+    behavior = _decoded([hidden["behavior"]], "HorizontalPodAutoscalerBehavior")
+    conditions = _decoded(_list(hidden["conditions"]), "HorizontalPodAutoscalerCondition")
     percent = spec.pop("targetCPUUtilizationPercentage", None)
     if percent is not None:
         target = {"type": "Utilization", "averageUtilization": percent}
         metrics.insert(0, {"type": "Resource", "resource": {"name": "cpu", "target": target}})
     spec |= {"metrics": metrics} if metrics else {}
-    spec |= {"behavior": taken["behavior"]} if isinstance(taken["behavior"], dict) else {}
-    status |= {"conditions": taken["conditions"]} if taken["conditions"] else {}
+    spec |= {"behavior": behavior[0]} if behavior else {}
+    status |= {"conditions": conditions} if conditions else {}
     status.pop("currentCPUUtilizationPercentage", None)
     meta = {k: v for k, v in autoscaler["metadata"].items() if k != "annotations"}
     meta |= {"annotations": notes} if notes else {}
@@ -76,9 +83,22 @@ def _is_cpu(metric: Manifest) -> bool:
 
 def _parsed(text: str | None) -> Any:
     try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None  # not ours: Kubernetes ignores it as well
+        return parse_json(text.encode()) if text else None
+    except SyntaxProblem:
+        return None  # anybody may write an annotation; what is no such list Kubernetes ignores
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _decoded(values: list[Any], name: str) -> list[Manifest]:
+    """The values as the definition has them; nothing at all when one of them is of another form."""
+    node = definitions().node(_DEFINITION + name)
+    try:
+        return [decode(value, node).value for value in values]
+    except DecodeError:
+        return []
 
 
 def _key(metric: Manifest) -> str:

@@ -248,6 +248,8 @@ def _yaml_int(text: str) -> int | float | str:
     sign = -1 if digits[0] == "-" else 1
     digits = digits.lstrip("+-")
     try:
+        if len(digits) > 66:
+            return sign * float(digits)  # beyond 64 bits in any notation, as a float is
         if digits[:2] in {"0x", "0b", "0o"}:
             return sign * int(digits, 0)
         if len(digits) > 20:

@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -124,24 +125,22 @@ def _node(value: Any, old: Any, schema: Schema, path: str, budget: list[int]) ->
                 place = f"{path}.{key}" if path else key
                 yield from _node(value[key], before.get(key), child, place, budget)
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        before = _by_keys(old, schema) if has_rules(schema["items"]) else {}
         for index, item in enumerate(value):
-            earlier = _same(item, old, schema)
+            earlier = before.get(_keys(item, schema)) if before else None
             yield from _node(item, earlier, schema["items"], f"{path}[{index}]", budget)
 
 
-def _same(item: Any, old: Any, schema: Schema) -> Any:
-    """The old element with the same keys; only such lists have elements that can be told apart."""
-    if (
-        schema.get("x-kubernetes-list-type") != "map"
-        or not isinstance(old, list)
-        or not isinstance(item, dict)
-    ):
-        return None
-    keys = schema.get("x-kubernetes-list-map-keys") or []
-    for other in old:
-        if isinstance(other, dict) and all(other.get(k) == item.get(k) for k in keys):
-            return other
-    return None
+def _by_keys(old: Any, schema: Schema) -> dict[str, Any]:
+    """The old elements by their keys; only lists that have such have elements that can be told apart."""
+    if schema.get("x-kubernetes-list-type") != "map" or not isinstance(old, list):
+        return {}
+    return {_keys(item, schema): item for item in old if isinstance(item, dict)}
+
+
+def _keys(item: Any, schema: Schema) -> str:
+    holder = item if isinstance(item, dict) else {}
+    return json.dumps([holder.get(key) for key in schema.get("x-kubernetes-list-map-keys") or []])
 
 
 def _rule(rule: Manifest, names: dict[str, Any], path: str, budget: list[int]) -> Iterator[FieldError]:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from meshverdict.model import durations
+
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS: Final[tuple[tuple[int, int, dict[str, int]], ...]] = (
@@ -31,10 +33,9 @@ _NICKNAMES: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 _FAR: Final = timedelta(days=366 * 5)  # a schedule without a time within five years has none (30 February)
 _MINUTE: Final = timedelta(minutes=1)
+_DIGITS: Final = 18  # more do not fit into Go's int
 
 
 class ScheduleError(ValueError):
@@ -59,6 +60,9 @@ class Schedule:
         """The first time later than *moment* (both Unix seconds); None for never."""
         if self.every:
             return float(int(moment) + self.every)
+        minutes, hours, _, months, _ = self.fields
+        if not (minutes and hours and months):
+            return None  # a field of commas alone names nothing
         time = datetime.fromtimestamp(moment, UTC).replace(second=0, microsecond=0) + _MINUTE
         end = time + _FAR
         while time < end:
@@ -125,13 +129,11 @@ def _nickname(text: str) -> Schedule:
     prefix = "@every "
     if not text.startswith(prefix):
         raise ScheduleError(f"unrecognized descriptor: {text}")
-    given = text.removeprefix(prefix)
-    sign, digits = (-1, given[1:]) if given.startswith("-") else (1, given.removeprefix("+"))
-    parts = _PART.findall(digits)
-    if not parts or "".join(number + unit for number, unit in parts) != digits:
-        raise ScheduleError(f'failed to parse duration {text}: time: invalid duration "{given}"')
-    seconds = sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
-    return Schedule((), any_day=True, every=max(int(seconds), 1))
+    try:
+        length = durations.seconds(text.removeprefix(prefix))
+    except ValueError as error:
+        raise ScheduleError(f"failed to parse duration {text}: {error}") from None
+    return Schedule((), any_day=True, every=max(int(length), 1))
 
 
 def _field(text: str, low: int, high: int, names: dict[str, int]) -> tuple[frozenset[int], bool]:
@@ -180,6 +182,9 @@ def _number(text: str, names: dict[str, int]) -> int:
         return names[text.lower()]
     if not re.fullmatch(r"[+-]?[0-9]+", text):
         why = f'strconv.Atoi: parsing "{text}": invalid syntax'
+        raise ScheduleError(f"failed to parse int from {text}: {why}")
+    if len(text) > _DIGITS:
+        why = f'strconv.Atoi: parsing "{text}": value out of range'
         raise ScheduleError(f"failed to parse int from {text}: {why}")
     number = int(text)
     if number < 0:

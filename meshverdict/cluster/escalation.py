@@ -16,6 +16,9 @@ from meshverdict.cluster.rbac import Attempt, authorize, rules_of
 from meshverdict.cluster.store import Manifest, Store
 
 _GROUP: Final = "rbac.authorization.k8s.io"
+# A rule that nobody's single rule covers is taken apart; one of more parts than this is refused as a whole.
+_MOST: Final = 20_000
+_SHOWN: Final = 5
 _ROLES: Final = (f"roles.{_GROUP}", f"clusterroles.{_GROUP}")
 _BINDINGS: Final = (f"rolebindings.{_GROUP}", f"clusterrolebindings.{_GROUP}")
 _PARTS: Final = (
@@ -76,13 +79,38 @@ def uncovered(held: Iterable[Manifest], wanted: Iterable[Manifest]) -> list[Mani
     """What of *wanted* no rule of *held* covers: one rule for each resource or URL, with its missing verbs."""
     own = list(held)
     verbs: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    large: list[Manifest] = []
     for rule in wanted:
+        if any(_covers_all(other, rule) for other in own):
+            continue
+        if _size(rule) > _MOST:
+            large.append({key: list(values)[:_SHOWN] for key, values in rule.items() if values})
+            continue
         for single in _singles(rule):
             if not any(_covers(other, single) for other in own):
                 key = tuple((k, v) for k, v in single.items() if k != "verbs")
                 if single["verbs"] not in verbs.setdefault(key, []):
                     verbs[key].append(single["verbs"])
-    return [{**{k: [v] for k, v in key}, "verbs": found} for key, found in verbs.items()]
+    return [*large, *({**{k: [v] for k, v in key}, "verbs": found} for key, found in verbs.items())]
+
+
+def _size(rule: Manifest) -> int:
+    """How many smallest parts a rule has."""
+    verbs = len(rule.get("verbs") or ())
+    lists = ("apiGroups", "resources", "resourceNames")
+    groups, resources, names = (len(rule.get(key) or ()) for key in lists)
+    return verbs * (len(rule.get("nonResourceURLs") or ()) + groups * resources * max(1, names))
+
+
+def _covers_all(held: Manifest, rule: Manifest) -> bool:
+    """Whether one rule covers another as a whole, found without taking it apart."""
+    if rule.get("nonResourceURLs"):
+        return False
+    lists = ("verbs", "apiGroups", "resources")
+    if not all(_has(held, key, wanted) for key in lists for wanted in rule.get(key) or ()):
+        return False
+    names = set(held.get("resourceNames") or ())
+    return not names or (bool(rule.get("resourceNames")) and names.issuperset(rule["resourceNames"]))
 
 
 def _singles(rule: Manifest) -> Iterator[dict[str, str]]:

@@ -24,8 +24,11 @@ def quantity(text: str | float) -> Decimal:
     if match is None:
         raise ValueError(f"{text!r} is no quantity")
     number, suffix = match.groups()
-    if suffix in _SUFFIXES:
-        return Decimal(number) * _SUFFIXES[suffix]
-    if suffix[0] in "eE" and len(suffix) > 1:
-        return Decimal(f"{number}{suffix}")
+    try:
+        if suffix in _SUFFIXES:
+            return Decimal(number) * _SUFFIXES[suffix]
+        if suffix[0] in "eE" and len(suffix) > 1:
+            return Decimal(f"{number}{suffix}")
+    except ArithmeticError:  # two points, or an exponent beyond all bounds
+        raise ValueError(f"{text!r} is no quantity") from None
     raise ValueError(f"{text!r} has an unknown suffix")

@@ -154,9 +154,17 @@ class Reconciler:
                 self._enqueue(
                     controller.name, (obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
                 )
-            else:
-                for key in mapper(self.view, obj):
-                    self._enqueue(controller.name, key)
+                continue
+            try:
+                keys = list(mapper(self.view, obj))
+            except _PLAN_ERRORS:
+                # The change is stored already: that somebody cannot read it is no failure of whoever wrote it.
+                _log.exception(
+                    "%s could not tell whom %s concerns", controller.name, obj["metadata"].get("name")
+                )
+                continue
+            for key in keys:
+                self._enqueue(controller.name, key)
 
     def _enqueue(self, controller: str, key: Key) -> None:
         work = (controller, key)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Final
 from meshverdict.network.values import NODE_RANGES, Direction, PodNet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from meshverdict.network.policy import PolicyRules
 
 End = PodNet | str
@@ -83,20 +81,6 @@ def predict(rules: PolicyRules, source: End, destination: End, protocol: str, po
         else _rule(rules, "ingress", called, caller, (called, protocol, port))
     )
     return Prediction(_label(source), _label(destination), protocol, port, egress, ingress)
-
-
-def truth_table(
-    rules: PolicyRules,
-    sources: Iterable[End],
-    destinations: Iterable[End],
-    ports: Iterable[tuple[str, int]],
-) -> Iterator[Prediction]:
-    """Every source to every destination on every (protocol, port), in this order."""
-    destinations, ports = list(destinations), list(ports)
-    for source in sources:
-        for destination in destinations:
-            for protocol, port in ports:
-                yield predict(rules, source, destination, protocol, port)
 
 
 def _rule(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from meshverdict.cluster.cel.check import check
 from meshverdict.cluster.cel.evaluate import evaluate
 from meshverdict.cluster.cel.syntax import CelSyntaxError, CelUnsupportedError, parse
 from meshverdict.cluster.cel.values import CelError
+from meshverdict.cluster.crd_rules import rule_errors
 
 SELF = {"n": 3, "f": 2.5, "s": "abc", "l": [1, 2, 3], "m": {"a": 1, "b": 2}, "t": True}
 
@@ -81,6 +85,61 @@ def test_no_expression(text):
     """What cannot be read is a syntax error, wherever it breaks off."""
     with pytest.raises((CelSyntaxError, CelError)):
         evaluate(parse(text), {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" * 5000,
+        "0x" + "f" * 5000,
+        r"'\U00110000'",
+        r"'\ud800'",
+        r"b'\ud800'",
+        "self.in(1)",
+        "self.l.all(1, 2, 3)",
+        "self.l.exists(x, 1, true)",
+    ],
+)
+def test_what_a_definition_refuses(text):
+    """Endless numbers, text that is none, and signs or macros that are called as what they are not."""
+    with pytest.raises(CelSyntaxError):
+        check(text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "int('" + "9" * 5000 + "')",
+        "int(1e300)",
+        "uint(-1)",
+        "-(-9223372036854775808)",
+        "- -9223372036854775808",
+        "duration('9999999h')",
+        "duration('2562047h') + duration('2562047h')",
+        "timestamp('9999-12-31T23:59:59Z') + duration('1h')",
+        "timestamp('9999-12-31T23:59:59Z').getHours('-12:00')",
+        "timestamp('9999-12-31T23:59:59Z').getHours('Pacific/Kiritimati')",
+        "timestamp('2026-99-99T99:99:99Z') == timestamp('2026-01-01T00:00:00Z')",
+        "double('x')",
+        "quantity('1.2.3') == quantity('1')",
+        "quantity('1e99999999999999999999') == quantity('1')",
+        "'a'.substring(-1)",
+        "'a'.charAt(9223372036854775807)",
+        "[1][9223372036854775807]",
+        "'a'.matches('(')",
+    ],
+)
+def test_errors_are_the_rules(text):
+    """What has no value is an error of the rule, whatever the interpreter would have raised."""
+    with pytest.raises((CelError, CelSyntaxError)):
+        evaluate(parse(text), {"self": SELF})
+
+
+def test_durations_as_text():
+    """All their digits, without an exponent."""
+    assert evaluate(parse("string(duration('1000000s'))"), {}) == "1000000s"
+    assert evaluate(parse("string(duration('-1.5s'))"), {}) == "-1.5s"
+    assert evaluate(parse("string(duration('0'))"), {}) == "0s"
 
 
 @pytest.mark.parametrize("text", ["(" * 5000 + "1" + ")" * 5000, "!" * 5000 + "true", "1" + "+1" * 5000])
@@ -214,6 +273,10 @@ async def test_transition_rules(api):
         ),
         ("self.size >", "compilation failed: ERROR: <input>:1:12: Syntax error: mismatched input '<EOF>'"),
         ("slef.size > 1", "undeclared reference to 'slef' (in container '')"),
+        (
+            "sets.contains([self.size])",
+            "found no matching overload for 'sets.contains' applied to 1 arguments",
+        ),
         ("self.size.biggish()", "undeclared reference to 'biggish' (in container '')"),
         ("", "rule: Required value: rule is not specified"),
     ],
@@ -257,3 +320,45 @@ async def test_a_version_without_a_name_is_refused_by_its_field(api):
     )
     assert status == 422
     assert "spec.versions[0].name: Invalid value" in answer["message"]
+
+
+def test_a_long_list_by_its_keys():
+    """Each element finds its former self at once, and a rule that one of them breaks names its place."""
+    old = [{"name": f"n{index}", "port": index} for index in range(20_000)]
+    new = [*old[::-1][:-1], {"name": "n0", "port": -1}]
+    ports = {"ports": SCHEMA["properties"]["spec"]["properties"]["ports"]}
+    begun = time.process_time()
+    (error,) = rule_errors({"ports": new}, {"ports": old}, {"type": "object", "properties": ports})
+    assert time.process_time() - begun < 5
+    assert error.field == "ports[19999].port"
+
+
+BIG = {"s": "a" * 10_000, "l": list(range(1000)), "d": [[n] for n in range(1000)]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[self.s].map(x, x + x)" + ".map(x, x + x)" * 20 + ".size() > 0",
+        "[self.l].map(x, x + x)" + ".map(x, x + x)" * 20 + ".size() > 0",
+        "self.s.replace('a', self.s).size() > 0",
+        "self.s.replace('', self.s).replace('', self.s).size() > 0",
+        "self.l.map(x, self.s).join(self.s).size() > 0",
+        "sets.contains(self.l, self.l)",
+        "sets.equivalent(self.d, self.d)",
+        "self.l.all(x, x in self.l)",
+        "self.l.all(x, self.d == self.d)",
+        "self.l.all(x, !self.s.matches('(a{900})' + string(x)))",
+        "self.l.all(x, self.l.all(y, self.l.all(z, true)))",
+    ],
+)
+def test_no_rule_takes_more_than_its_budget(text):
+    """What would make a long text, or compare all with all, is told beforehand: nothing of it is made."""
+    with pytest.raises(CelError, match="actual cost limit exceeded"):
+        evaluate(parse(text), {"self": BIG})
+
+
+def test_usual_rules_are_far_below_the_budget():
+    """A thousand elements, each compared, searched and looked up."""
+    text = "self.l.all(i, x, self.l[i] == x && x >= 0 && string(x).matches('^[0-9]+$')) && 999 in self.l"
+    assert evaluate(parse(text), {"self": BIG}) is True

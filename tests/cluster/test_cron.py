@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -60,6 +62,23 @@ def test_a_time_zones_clock_decides():
 def test_a_day_that_never_comes():
     """The thirtieth of February is no time, and no endless search."""
     assert parse_schedule("0 0 30 2 *").after(at("2026-03-01T00:00:00")) is None
+
+
+@pytest.mark.parametrize("schedule", [", * * * *", "* , * * *", "* * , * ,", "* * * , *"])
+def test_a_field_that_names_nothing(schedule):
+    """A field of commas alone has no time, which costs no search minute by minute."""
+    begun = time.process_time()
+    assert parse_schedule(schedule).after(at("2026-03-01T00:00:00")) is None
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("text", ["9" * 100_000, "@every " + "9" * 100_000, "@every " + "9" * 30 + "h"])
+def test_numbers_without_end(text):
+    """Refused at once, and not by the interpreter's own limits."""
+    begun = time.process_time()
+    with pytest.raises(ScheduleError, match=r"value out of range|invalid duration"):
+        parse_schedule(text if text[0] == "@" else f"{text} * * * *")
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(
@@ -209,6 +228,71 @@ def test_every_metric_source_survives_v1():
     again = from_v1(to_v1(whole))
     assert again["spec"] == whole["spec"]
     assert again["metadata"] == whole["metadata"]
+
+
+ALPHA = "autoscaling.alpha.kubernetes.io/"
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"metrics": "5"},
+        {"metrics": "["},
+        {"metrics": "[" * 5000 + "]" * 5000},
+        {"metrics": '[{"type":"Resource","resource":{"name":"cpu","targetAverageUtilization":"x"}}]'},
+        {"metrics": '[{"type":"Resource","resource":{"name":"cpu","targetAverageUtilization":NaN}}]'},
+        {"metrics": '[{"type":"Pods","pods":{"metricName":"m","targetAverageValue":"1.2.3"}}]'},
+        {"metrics": '[{"type":"Pods","pods":{"metricName":["m"],"targetAverageValue":[1]}}]'},
+        {"behavior": '{"scaleUp":5}'},
+        {"behavior": "[]"},
+        {"conditions": '[{"type":5}]'},
+        {"conditions": "{}"},
+    ],
+)
+async def test_annotations_of_another_form_are_ignored(api, notes):
+    """Anybody may write an annotation: the autoscaler is made without it, and reads in both versions."""
+    made = scaler(targetCPUUtilizationPercentage=50)
+    made["metadata"]["annotations"] = {ALPHA + key: value for key, value in notes.items()}
+    status, _, answer = await api.request("POST", SCALERS.format("v1"), made)
+    assert status == 201, answer
+    for version in ("v1", "v2"):
+        status, _, found = await api.request("GET", SCALERS.format(version) + "/h")
+        assert (status, found["metadata"].get("annotations")) == (200, None)
+    assert set(found["spec"]) == {"minReplicas", "maxReplicas", "scaleTargetRef", "metrics"}
+    assert [metric["resource"]["name"] for metric in found["spec"]["metrics"]] == ["cpu"]
+
+
+@pytest.mark.parametrize("amount", ["1.2.3", "1e99999999999999999999", "-1"])
+async def test_amounts_that_are_none(api, amount):
+    """Refused, never a 500."""
+    metric = {
+        "type": "Pods",
+        "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": amount}},
+    }
+    status, _, answer = await api.request("POST", SCALERS.format("v2"), scaler(metrics=[metric]))
+    assert status in {400, 422}, answer
+
+
+async def test_an_autoscaler_applied_in_v1(api):
+    """What server-side apply writes through v1 is there in both versions, at first and when changed."""
+    for percent in (50, 60):
+        config = {
+            "apiVersion": "autoscaling/v1",
+            "kind": "HorizontalPodAutoscaler",
+            **scaler(targetCPUUtilizationPercentage=percent),
+        }
+        status, _, answer = await api.request(
+            "PATCH",
+            SCALERS.format("v1") + "/h?fieldManager=me&force=true",
+            data=json.dumps(config).encode(),
+            content_type="application/apply-patch+yaml",
+        )
+        assert status in {200, 201}, answer
+        assert answer["spec"]["targetCPUUtilizationPercentage"] == percent
+        _, _, second = await api.request("GET", SCALERS.format("v2") + "/h")
+        assert second["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == percent
+        _, _, first = await api.request("GET", SCALERS.format("v1") + "/h")
+        assert first["spec"]["targetCPUUtilizationPercentage"] == percent
 
 
 async def test_tables(api):

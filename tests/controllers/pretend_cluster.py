@@ -132,7 +132,6 @@ class PretendKubelet:
         self.objects = objects
         self.verdict = verdict
         self._addresses = itertools.count(1)
-        self._waiting = []
         objects.store.subscribe(self._see)
 
     def _see(self, event):
@@ -141,6 +140,12 @@ class PretendKubelet:
             asyncio.get_running_loop().call_later(
                 0.002, self._sync, meta["namespace"], meta["name"], meta["uid"]
             )
+
+    def sync(self):
+        """Look at every pod again, after another verdict on it."""
+        for pod in self.objects.list("pods"):
+            meta = pod["metadata"]
+            self._sync(meta["namespace"], meta["name"], meta["uid"])
 
     def _sync(self, namespace, name, uid):
         pod = self.objects.get("pods", namespace, name)

@@ -54,9 +54,13 @@ async def test_rollout_has_the_recorded_phases_and_end(recorded):
             c["reason"] for c in obj.get("status", {}).get("conditions", []) if c["type"] == "Progressing"
         ]
 
-    async with Cluster(nodes=1) as cluster:
+    starting = True
+    async with Cluster(nodes=1, verdict=lambda _: None if starting else "Running") as cluster:
         cluster.store.subscribe(watch)
         cluster.create("deployments.apps", deployment())
+        await cluster.settled()  # containers take longer to start than controllers to see their pods
+        starting = False
+        cluster.kubelet.sync()
         await cluster.settled()
         expected = [phases(e["object"]) for e in recorded["rollout-02"]]
         assert list(dict.fromkeys(map(tuple, reasons))) == list(dict.fromkeys(map(tuple, expected)))

@@ -164,3 +164,23 @@ def test_other_peoples_pods_are_left_alone(odd):
 def test_demand_is_exact(text, value):
     """Suffixes of both kinds, exponents and numbers."""
     assert thousandths({"cpu": text}) == {"cpu": value * 1000}
+
+
+def test_a_pod_that_cannot_be_read_keeps_no_other_from_its_node():
+    """Whatever got past admission: it is refused by itself, with what is wrong, and the others are bound."""
+    odd = [
+        pod("a", affinity=node_affinity(REQUIRED, "cpu", "Gt")),
+        pod("b", affinity=node_affinity(REQUIRED, "cpu", "exists")),
+        pod("c", topologySpreadConstraints=[{"maxSkew": 1, "topologyKey": HOST}]),
+    ]
+    there = [node("n1")]
+    assert bound(*odd, pod("z"), nodes=there) == {"z": "n1"}
+    said = refused(*odd, pod("z"), nodes=there)
+    assert len(said) == 3
+    assert all("could not be judged by the pod's spec" in text for text in said)
+
+
+def test_amounts_without_end():
+    """As many as 64 bits hold, as in Kubernetes."""
+    most = (2**63 - 1) * 1000
+    assert thousandths({"cpu": "1e99999999", "memory": "-1e99999999"}) == {"cpu": most, "memory": -most}

@@ -1,5 +1,7 @@
 """CronJobs, HorizontalPodAutoscalers and leases of nodes as functions of what is there."""
 
+from datetime import datetime
+
 import pytest
 from pretend_views import NOW, THEN, view
 
@@ -62,6 +64,34 @@ def test_a_job_at_its_time():
     assert meta["annotations"] == {cronjob.SCHEDULED: "2027-01-15T09:00:00Z"}
     assert meta["ownerReferences"][0]["controller"] is True
     assert made.event.message == "Created job {name}"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "wanted"),
+    [("* * * * *", 61), ("@every 7s", 3661), ("0 9 * * *", 3600), ("0,30 * * * *", 3600)],
+)
+def test_the_latest_of_many_missed_times(schedule, wanted):
+    """Ten years of them, found without walking through: the last one that is not in the future."""
+    there = cron(created="2017-01-15T08:00:00Z", schedule=schedule)
+    (made,) = of(cronjob.plan(view(), there, NOW + HOUR + 61.5), Create)
+    when = datetime.fromisoformat(made.obj["metadata"]["annotations"][cronjob.SCHEDULED]).timestamp()
+    assert NOW + wanted - 7 < when <= NOW + HOUR + 61.5
+    if schedule[0] != "@":
+        assert when == NOW + (HOUR + 60 if wanted == 61 else wanted)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"active": [{}, {"name": "a"}, {"uid": "b"}]},
+        {"lastScheduleTime": "9999-12-31T23:59:59Z"},
+        {"lastScheduleTime": "0001-01-01T00:00:00Z"},
+    ],
+)
+def test_a_status_that_somebody_wrote(status):
+    """Is no reason to fail, and none to stop for ever."""
+    changes = cronjob.plan(view(), cron(status=status), NOW + HOUR + 1)
+    assert of(changes, Requeue)
 
 
 def test_the_status_names_what_runs():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -90,6 +91,10 @@ def test_a_pods_own_token_reads_nothing_of_others(lab):
     """The account of a pod has no rights that nobody gave it."""
     path = "/var/run/secrets/kubernetes.io/serviceaccount/token"
     token = lab.inside("account", f"print(open({path!r}).read(), end='')")
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    # Its file is not renewed, so it lasts as long as Kubernetes lets such tokens last while a kubelet renews theirs.
+    assert claims["exp"] - claims["iat"] == 365 * 24 * 3600
+    assert claims["kubernetes.io"]["pod"]["name"] == "account"
     headers = json.dumps({"Authorization": f"Bearer {token}"})
     paths = (SECRETS, "/api/v1/pods", "/api/v1/nodes", "/api/v1/namespaces/foe/pods/stranger/exec?command=id")
     urls = [f"https://{DOORS[0]}{path}" for path in paths]

@@ -112,6 +112,8 @@ def _call(call: Call, scope: Scope) -> bool:
     if isinstance(call.target, Name) and call.target.name not in scope:
         space = f"{call.target.name}.{name}"
         if space in SPACES:
+            if not SPACES[space][1] <= count <= SPACES[space][2]:
+                raise _overload(space, count, call.at)
             for argument in call.arguments:
                 _walk(argument, scope)
             return True
@@ -127,7 +129,7 @@ def _call(call: Call, scope: Scope) -> bool:
             "base64",
         }:
             raise CelUnsupportedError(f"the function {space}")
-    if name in _SIGNS:
+    if name in _SIGNS and call.target is None:
         return False
     table = METHODS if call.target is not None else FUNCTIONS
     if name in table and table[name][1] <= count <= table[name][2]:
@@ -135,13 +137,19 @@ def _call(call: Call, scope: Scope) -> bool:
     if name in ELSEWHERE:
         raise CelUnsupportedError(f"the function {name}")
     if name in table:
-        raise CelSyntaxError(f"found no matching overload for '{name}' applied to {count} arguments", call.at)
+        raise _overload(name, count, call.at)
     raise CelSyntaxError(f"undeclared reference to '{name}' (in container '')", call.at)
+
+
+def _overload(name: str, count: int, at: int) -> CelSyntaxError:
+    return CelSyntaxError(f"found no matching overload for '{name}' applied to {count} arguments", at)
 
 
 def _macro(call: Call, target: Expression, scope: Scope) -> None:
     _walk(target, scope)
     *names, last = call.arguments
+    if len(names) == 2 and call.function != "map" and not isinstance(names[1], Name):
+        raise CelSyntaxError("argument must be a simple name", call.at)
     inner = dict(scope)
     schema = _schema(target, scope) or {}
     entries = [n for n in names if isinstance(n, Name)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
+from meshverdict.cluster.cel.cost import cost
 from meshverdict.cluster.cel.library import FUNCTIONS, METHODS, SPACES
 from meshverdict.cluster.cel.syntax import Call, Expression, ListOf, Literal, MapOf, Name, Select
 from meshverdict.cluster.cel.values import (
@@ -48,9 +50,7 @@ class _Run:
 
     def value(self, tree: Expression, names: Mapping[str, Any]) -> Any:  # noqa: PLR0911 - by kind
         """The value of a part."""
-        self._budget[0] -= 1
-        if self._budget[0] < 0:
-            raise CelError("operation cancelled: actual cost limit exceeded")
+        self._spend(1)
         match tree:
             case Literal(value=value):
                 return value
@@ -72,7 +72,12 @@ class _Run:
             case Call():
                 return self._call(tree, names)
 
-    def _call(self, call: Call, names: Mapping[str, Any]) -> Any:  # noqa: PLR0911 - by function
+    def _spend(self, steps: int) -> None:
+        self._budget[0] -= steps
+        if self._budget[0] < 0:
+            raise CelError("operation cancelled: actual cost limit exceeded")
+
+    def _call(self, call: Call, names: Mapping[str, Any]) -> Any:
         match call.function:
             case "&&" | "||":
                 return self._logic(call, names)
@@ -83,19 +88,27 @@ class _Run:
                 return self._has(call.arguments[0], names)
             case name if call.target is not None and name in MACROS and len(call.arguments) in {2, 3}:
                 return self._macro(call, call.target, names)
-        if isinstance(call.target, Name) and (space := f"{call.target.name}.{call.function}") in SPACES:
-            return SPACES[space][0](*(self.value(a, names) for a in call.arguments))
-        values = [self.value(a, names) for a in call.arguments]
-        if call.target is not None:
-            function = METHODS[call.function][0]
-            values.insert(0, self.value(call.target, names))
-        elif call.function in FUNCTIONS:
-            function = FUNCTIONS[call.function][0]
+        name, target = call.function, call.target
+        function: Callable[..., Any]
+        if isinstance(target, Name) and f"{target.name}.{name}" in SPACES:
+            name, target = f"{target.name}.{name}", None
+            function = SPACES[name][0]
+        elif target is not None:
+            function = METHODS[name][0]
+        elif name in FUNCTIONS:
+            function = FUNCTIONS[name][0]
         else:
-            return operate(call.function, values)
-        for value in values:
-            self._budget[0] -= len(value) // 10 if isinstance(value, str | list | dict) else 0
-        return function(*values)
+            function = partial(operate, name)
+        values = [self.value(a, names) for a in call.arguments]
+        if target is not None:
+            values.insert(0, self.value(target, names))
+        beside = call.arguments[1:] if target is None else call.arguments
+        known = all(isinstance(a, Literal) for a in beside)
+        self._spend(cost(name, values, max(0, self._budget[0]), known_pattern=known))
+        try:
+            return function(*values)
+        except (ArithmeticError, ValueError) as error:
+            raise CelError(str(error)) from None
 
     def _key(self, tree: Expression, names: Mapping[str, Any]) -> Any:
         key = self.value(tree, names)
@@ -135,6 +148,7 @@ class _Run:
         holder = self.value(target, names)
         if not isinstance(holder, list | dict):
             raise CelError(OVERLOAD)
+        self._spend(len(holder))
         name, *steps = call.arguments
         if not isinstance(name, Name):
             raise CelError("argument must be a simple name")
@@ -189,7 +203,7 @@ _OPERATORS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def operate(sign: str, values: list[Any]) -> Any:
+def operate(sign: str, *values: Any) -> Any:
     """The value of an operator."""
     if sign in _OPERATORS:
         return _OPERATORS[sign](*values)

@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -30,11 +31,11 @@ from meshverdict.cluster.cel.values import (
     whole_number,
 )
 from meshverdict.cluster.quantities import quantity
+from meshverdict.model import durations
 from meshverdict.model.regex import RegexError, compiled, encodable
 
 Function = Callable[..., Any]
-_DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-_UNITS: Final = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7, "h": 3.6e9}
+_LONGEST_INT: Final = 20  # a sign and the digits of 64 bits
 _DIGITS: Final = 40  # far beyond what Kubernetes keeps of an amount
 _STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -82,17 +83,10 @@ def to_duration(value: Any) -> timedelta:
     """``duration("1h30m")``."""
     if isinstance(value, timedelta):
         return value
-    text = text_of(value)
-    digits = text.lstrip("+-") if len(text) > 1 else text
-    parts = _DURATION.findall(digits)
-    if digits == "0" and not parts:
-        return timedelta()
-    if not parts or "".join(n + u for n, u in parts) != digits or len(text) - len(digits) > 1:
-        raise CelError(f'time: invalid duration "{text}"')
-    micro = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if micro >= 2**63 / 1000:
-        raise CelError(f'time: invalid duration "{text}"')
-    return timedelta(microseconds=-micro if text.startswith("-") else micro)
+    try:
+        return timedelta(microseconds=float(durations.seconds(text_of(value)) * 1_000_000))
+    except ValueError as error:
+        raise CelError(str(error)) from None
 
 
 def to_timestamp(value: Any) -> datetime:
@@ -122,6 +116,8 @@ def int_of(value: Any) -> int:
     if isinstance(value, str):
         if not re.fullmatch(r"[+-]?\d+", value):
             raise CelError(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+        if len(value) > _LONGEST_INT:
+            raise CelError(f'strconv.ParseInt: parsing "{value}": value out of range')
         return whole_number(int(value))
     return whole_number(_number(value))
 
@@ -153,7 +149,7 @@ def string(value: Any) -> str:  # noqa: PLR0911 - one way out for each type
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return f"{(Decimal(value // timedelta(microseconds=1)) / 1_000_000).normalize():f}s"
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
@@ -176,7 +172,7 @@ def bool_of(value: Any) -> bool:
 
 def bytes_of(value: Any) -> bytes:
     """``bytes``."""
-    return value if isinstance(value, bytes) else text_of(value).encode()
+    return value if isinstance(value, bytes) else encodable(text_of(value)).encode()
 
 
 def clock(part: Callable[[datetime], int]) -> Function:
@@ -189,6 +185,8 @@ def clock(part: Callable[[datetime], int]) -> Function:
             return part(value.astimezone(ZoneInfo(text_of(zone))))
         except (KeyError, ValueError, OSError):
             raise CelError(f"unknown time zone {zone}") from None
+        except OverflowError:
+            raise CelError("timestamp overflow") from None
 
     return read
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+_LONGEST_INT: Final = 30  # 64 bits in any notation
 _DEPTH: Final = 50  # nested brackets; reading and evaluating call themselves for each
 _TALL: Final = 100  # nested parts in all, chains of operators included
 _LONGEST: Final = 100_000
@@ -239,7 +240,9 @@ class _Parser:
                 raise CelUnsupportedError(f"room for expressions nested deeper than {_DEPTH}")
         value = self._member()
         for sign in reversed(signs):
-            if sign.text == "-" and isinstance(value, Literal) and type(value.value) in {int, float}:
+            # The sign of a literal is part of it once: -9223372036854775808 is a number, and its opposite is none.
+            positive = isinstance(value, Literal) and type(value.value) in {int, float} and value.value >= 0
+            if sign.text == "-" and isinstance(value, Literal) and positive:
                 value = Literal(-value.value, sign.at)
             else:
                 value = Call(f"{sign.text}_", None, (value,), sign.at)
@@ -318,6 +321,8 @@ def _value(token: _Token) -> Any:
         return float(token.text)
     if token.kind == "int":
         unsigned = token.text[-1] in "uU"
+        if len(token.text) > _LONGEST_INT:
+            raise CelSyntaxError("Syntax error: invalid int literal", token.at)
         number = int(token.text.rstrip("uU"), 0 if "x" in token.text else 10)
         if number >= 1 << (64 if unsigned else 63) and (unsigned or number > 1 << 63):
             raise CelSyntaxError("Syntax error: invalid int literal", token.at)
@@ -326,14 +331,18 @@ def _value(token: _Token) -> Any:
     letters = prefix.group().lower() if prefix else ""
     body = token.text[len(letters) :]
     body = body[3:-3] if body.startswith(('"""', "'''")) else body[1:-1]
-    text = body if "r" in letters else _ESCAPE.sub(_escaped, body)
+    try:
+        text = body if "r" in letters else _ESCAPE.sub(_escaped, body)
+        text.encode()
+    except ValueError:  # beyond Unicode, or half of a surrogate pair
+        raise CelSyntaxError("Syntax error: invalid escape sequence", token.at) from None
     return text.encode() if "b" in letters else text
 
 
 def _escaped(match: re.Match[str]) -> str:
     code = match.group(1)
     if code[0] in "xuU" and len(code) > 1:
-        return chr(min(int(code[1:], 16), 0x10FFFF))
+        return chr(int(code[1:], 16))
     if len(code) == 3:
         return chr(int(code, 8))
     return _ESCAPES.get(code, match.group())

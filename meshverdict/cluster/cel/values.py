@@ -101,22 +101,29 @@ def arithmetic(sign: str, left: Any, right: Any) -> Any:
     types = {type_name(left), type_name(right)}
     if len(types) == 1 and is_number(left):
         return _numbers(sign, left, right)
-    if sign == "+" and len(types) == 1 and isinstance(left, str | bytes | list | timedelta):
+    if sign == "+" and len(types) == 1 and isinstance(left, str | bytes | list):
         return left + right
     if isinstance(right, timedelta) and sign in {"+", "-"} and isinstance(left, datetime | timedelta):
         return _moved(left, right if sign == "+" else -right)
     if sign == "+" and isinstance(left, timedelta) and isinstance(right, datetime):
         return _moved(right, left)
     if sign == "-" and isinstance(left, datetime) and isinstance(right, datetime):
-        return left - right
+        return _span(left - right)
     raise CelError(OVERLOAD)
 
 
 def _moved(left: Any, by: timedelta) -> Any:
     try:
-        return left + by
+        return _span(left + by) if isinstance(left, timedelta) else left + by
     except OverflowError:
         raise CelError("timestamp overflow") from None
+
+
+def _span(value: timedelta) -> timedelta:
+    """A duration, if its nanoseconds fit into 64 bits."""
+    if abs(value) >= timedelta(microseconds=2**63 // 1000):
+        raise CelError("integer overflow")
+    return value
 
 
 def _numbers(sign: str, left: Any, right: Any) -> Any:

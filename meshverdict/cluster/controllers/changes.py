@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from meshverdict.cluster.store import Manifest
 
 Manifests = list[Manifest]
 Dependents = list[tuple[str, Manifest]]  # with their resources
 Key = tuple[str, str]  # namespace ("" for cluster-scoped) and name
+BURST: Final = 64  # creations or deletions in one plan, so that other objects have their turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,14 +82,16 @@ def plan(view: View, cron: Manifest, now: float) -> list[Change]:
 def _status(cron: Manifest, jobs: list[Manifest], running: list[Manifest]) -> tuple[Manifest, list[Change]]:
     """The status that the Jobs mean, and what to tell about those that ended or went."""
     before = dict(cron.get("status") or {})
-    known = {reference["uid"]: reference for reference in before.get("active") or ()}
+    # Whoever may write a status may write anything there.
+    known = {reference.get("uid"): reference for reference in before.get("active") or ()}
     mine = [j for j in running if SCHEDULED in annotations_of(j)]
     by_uid = {uid_of(j): j for j in jobs}
     told: list[Change] = []
     for reference in before.pop("active", None) or ():
-        found = by_uid.get(reference["uid"])
+        found = by_uid.get(reference.get("uid", ""))
         if found is None:
-            told.append(Emit(cron, "Normal", "MissingJob", f"Active job went missing: {reference['name']}"))
+            name = reference.get("name", "")
+            told.append(Emit(cron, "Normal", "MissingJob", f"Active job went missing: {name}"))
         elif _finished(found):
             how = "Complete" if is_true(found, "Complete") else "Failed"
             text = f"Saw completed job: {name_of(found)}, condition: {how}"
@@ -99,7 +101,7 @@ def _status(cron: Manifest, jobs: list[Manifest], running: list[Manifest]) -> tu
             text = f"Saw a job that the controller did not create or forgot: {name_of(other)}"
             told.append(Emit(cron, "Warning", "UnexpectedJob", text))
     after = {**({"active": [known.get(uid_of(j)) or _reference(j) for j in mine]} if mine else {}), **before}
-    times = [seconds(annotations_of(j).get(SCHEDULED)) for j in jobs if SCHEDULED in annotations_of(j)]
+    times = [_scheduled(j) for j in jobs if SCHEDULED in annotations_of(j)]
     if times and max(times) > seconds(before.get("lastScheduleTime")):
         after["lastScheduleTime"] = stamp(max(times))
     ends = [seconds(j["status"].get("completionTime")) for j in jobs if is_true(j, "Complete")]
@@ -108,8 +110,16 @@ def _status(cron: Manifest, jobs: list[Manifest], running: list[Manifest]) -> tu
     return after, told
 
 
+def _scheduled(found: Manifest) -> float:
+    """The time that a Job was made for; 0 when its annotation is none: anybody may write there."""
+    try:
+        return seconds(annotations_of(found).get(SCHEDULED))
+    except ValueError:
+        return 0.0
+
+
 def _due(cron: Manifest, status: Manifest, schedule: Schedule, zone: tzinfo, now: float) -> _Due:
-    earliest = seconds(status.get("lastScheduleTime") or cron["metadata"].get("creationTimestamp"))
+    earliest = min(now, seconds(status.get("lastScheduleTime") or cron["metadata"].get("creationTimestamp")))
     deadline = cron["spec"].get("startingDeadlineSeconds")
     if deadline is not None:
         earliest = max(earliest, now - deadline)
@@ -121,16 +131,22 @@ def _due(cron: Manifest, status: Manifest, schedule: Schedule, zone: tzinfo, now
     if second is None or second > now:
         return _Due(first, following, too_many=False)
     missed = int((now - first) // (second - first)) + 1
-    near = first + (missed - 2) * (second - first)  # times lie evenly, as a rule: begin close to now
-    latest = _last(schedule, near, zone, now) or _last(schedule, first, zone, now) or first
+    latest = _last(schedule, first, zone, now)
     return _Due(latest, following, too_many=missed > _TOO_MANY and deadline is None)
 
 
-def _last(schedule: Schedule, after: float, zone: tzinfo, now: float) -> float | None:
-    """The last time after one and not after *now*."""
-    found = None
-    while (time := schedule.after(after, zone)) is not None and time <= now:
-        found = after = time
+def _last(schedule: Schedule, first: float, zone: tzinfo, now: float) -> float:
+    """The last time that is not after *now*; *first* is one of them. By halves: there may be millions in between."""
+    if schedule.every:
+        return first + (now - first) // schedule.every * schedule.every
+    before, after, found = first, now, first
+    while after - before > 1:
+        middle = (before + after) / 2
+        time = schedule.after(middle, zone)
+        if time is not None and time <= now:
+            before = found = time
+        else:
+            after = middle
     return found
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
+from typing import Final
 
 from meshverdict.cluster.quantities import quantity
 from meshverdict.cluster.store import Manifest
+
+_MOST: Final = Decimal(2**63 - 1)
 
 
 def requests(pod: Manifest) -> Counter[str]:
@@ -25,8 +29,9 @@ def requests(pod: Manifest) -> Counter[str]:
 
 
 def thousandths(resources: Manifest | None) -> Counter[str]:
-    """A resource list, every quantity times 1000."""
-    return Counter({name: int(quantity(q) * 1000) for name, q in (resources or {}).items()})
+    """A resource list, every quantity times 1000; beyond 64 bits they are as many as 64 bits hold, as in Kubernetes."""
+    bounded = {name: max(-_MOST, min(_MOST, quantity(q))) for name, q in (resources or {}).items()}
+    return Counter({name: int(amount * 1000) for name, amount in bounded.items()})
 
 
 def _of(container: Manifest) -> Counter[str]:

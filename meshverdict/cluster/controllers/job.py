@@ -6,13 +6,14 @@ counted twice.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from meshverdict.cluster.store import Manifest
 
 from . import job_pods
 from . import pods as pod_facts
-from .changes import Change, Delete, Emit, Key, Requeue, UpdateStatus, View
+from .changes import BURST, Change, Delete, Emit, Key, Requeue, UpdateStatus, View
 from .meta import (
     claim,
     condition,
@@ -181,10 +182,10 @@ def _waits_for_end(job: Manifest) -> bool:
 
 def _create(job: Manifest, count: _Count, missing: int) -> list[Change]:
     if not job_pods.indexed(job):
-        return [job_pods.create(job, None)] * missing
+        return [job_pods.create(job, None)] * min(missing, BURST)
     taken = count.indexes | {job_pods.index_of(p) for p in count.active}
-    free = [i for i in range(int(job["spec"]["completions"])) if i not in taken]
-    return [job_pods.create(job, i) for i in free[:missing]]
+    free = (i for i in range(int(job["spec"]["completions"])) if i not in taken)
+    return [job_pods.create(job, i) for i in itertools.islice(free, min(missing, BURST))]
 
 
 def _status(job: Manifest, count: _Count, conditions: list[Manifest], now: float) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from meshverdict.cluster.store import Manifest
@@ -23,6 +24,8 @@ from .meta import (
 TRACKING = "batch.kubernetes.io/job-tracking"  # the finalizer of a pod that is not counted yet
 INDEX = "batch.kubernetes.io/job-completion-index"
 FIRST_BACKOFF, LONGEST_BACKOFF = 10.0, 600.0
+_INDEXES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_MOST_INDEXES = 1_000_000
 
 
 def selector(job: Manifest) -> Manifest:
@@ -55,15 +58,18 @@ def failed(pod: Manifest) -> bool:
 def index_of(pod: Manifest) -> int:
     """Its completion index, -1 for none."""
     value = annotations_of(pod).get(INDEX, "")
-    return int(value) if value.isdigit() else -1
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else -1
 
 
 def parse_indexes(text: str) -> set[int]:
-    """``0-2,4`` as numbers."""
+    """``0-2,4`` as numbers; what is no such text names none: whoever may write a status may write anything there."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
+        match = _INDEXES.fullmatch(part)
+        last = int(match[2] or match[1]) if match else _MOST_INDEXES
+        if match is None or last >= _MOST_INDEXES:
+            return set()
+        found.update(range(int(match[1]), last + 1))
     return found
 
 

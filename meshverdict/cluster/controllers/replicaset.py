@@ -7,7 +7,7 @@ from collections import Counter
 from meshverdict.cluster.store import Manifest
 
 from . import pods as pod_facts
-from .changes import Change, Create, Delete, Emit, UpdateStatus, View
+from .changes import BURST, Change, Create, Delete, Emit, UpdateStatus, View
 from .meta import (
     annotations_of,
     claim,
@@ -26,7 +26,6 @@ from .meta import (
 )
 
 RESOURCE = "replicasets.apps"
-BURST = 64  # creations or deletions in one plan, so that other objects have their turn
 _PHASES = {"Pending": 0, "Unknown": 1}
 _COST = "controller.kubernetes.io/pod-deletion-cost"
 

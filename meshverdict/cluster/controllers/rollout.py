@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from meshverdict.cluster.store import Manifest
 
@@ -163,7 +164,8 @@ def _spread(deployment: Manifest, active: list[Manifest]) -> list[Change]:
 
 def _share(deployment: Manifest, rs: Manifest, allowed: int, left: int) -> int:
     """The part of a size change that belongs to *rs*, never more than what is *left*."""
-    before = int(annotations_of(rs).get(MAXIMUM, 0)) or replicas_of(deployment)
+    told = annotations_of(rs).get(MAXIMUM, "")
+    before = (int(told) if re.fullmatch("[0-9]{1,10}", told) else 0) or replicas_of(deployment)
     fraction = math.floor(replicas_of(rs) * allowed / before + 0.5) - replicas_of(rs)
     return min(fraction, left) if left > 0 else max(fraction, left)
 

@@ -38,7 +38,13 @@ def plan(view: View, nothing: Manifest, now: float) -> list[Change]:
     placement = Placement(view)
     changes: list[Change] = []
     for pod in sorted(waiting, key=_queue_order):
-        reasons = {place.name: misfits(pod, place, placement) for place in placement.places}
+        try:
+            reasons = {place.name: misfits(pod, place, placement) for place in placement.places}
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # One pod that cannot be read must not keep all others from their nodes.
+            unread = Misfit(f"node(s) could not be judged by the pod's spec ({error!r})", final=True)
+            changes += _refuse(pod, [[unread] for _ in placement.places], now)
+            continue
         fitting = [place for place in placement.places if not reasons[place.name]]
         if fitting:
             place = best(pod, fitting, placement)

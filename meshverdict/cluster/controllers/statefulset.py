@@ -6,7 +6,7 @@ from meshverdict.cluster.store import Manifest
 
 from . import pods as pod_facts
 from . import revisions
-from .changes import Change, Create, Delete, Emit, UpdateStatus, View
+from .changes import BURST, Change, Create, Delete, Emit, UpdateStatus, View
 from .meta import (
     claim,
     counters,
@@ -64,9 +64,9 @@ def _next(
     for ordinal in wanted:
         changes += _seat(view, statefulset, ordinal, pods.get(ordinal), revision)
         healthy = ordinal in pods and _healthy(statefulset, pods[ordinal], now)
-        if ordered and (changes or not healthy):
+        if (ordered and (changes or not healthy)) or len(changes) >= BURST:
             return changes
-    for ordinal in sorted(set(pods) - set(wanted), reverse=True):
+    for ordinal in sorted((o for o in pods if o not in wanted), reverse=True):
         if not deleting(pods[ordinal]):
             changes += _drop(statefulset, pods[ordinal])
         if ordered:
@@ -116,7 +116,7 @@ def _replace(
     if (statefulset["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") != "RollingUpdate":
         return []
     lowest = wanted.start + _partition(statefulset)
-    for ordinal in reversed([i for i in wanted if i >= lowest]):
+    for ordinal in reversed(range(lowest, wanted.stop)):
         pod = pods.get(ordinal)
         if pod is None or deleting(pod):
             return []

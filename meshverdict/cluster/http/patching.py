@@ -156,7 +156,7 @@ def _apply(call: Call, body: bytes, write: Write) -> tuple[Manifest, bool]:
             f"{live['metadata']['uid']}"
         )
         raise conflict(kind.plural, kind.group, route.name, why)
-    merged = apply(live, config, node, author, force=call.flag("force"))
+    merged = apply(present(call, live), config, node, author, force=call.flag("force"))
     if kind.crd_version is None:
         try:
             merged = complete_head(decode(merged, node).value, kind)
@@ -166,6 +166,7 @@ def _apply(call: Call, body: bytes, write: Write) -> tuple[Manifest, bool]:
     merged["metadata"]["name"] = route.name
     if config["metadata"].get("resourceVersion"):
         merged["metadata"]["resourceVersion"] = config["metadata"]["resourceVersion"]
+    merged = to_stored(kind, merged)
     escalation.check(call.objects.store, call.user, kind.resource, merged, live)
     return call.objects.update_with(kind.resource, merged, applied), False
 
@@ -297,5 +298,6 @@ def _create(call: Call, config: Manifest, node: Node, author: Author, write: Wri
     else:
         obj = complete_head(prune(config, node, "", []), kind)
     obj["metadata"]["managedFields"] = managed
+    obj = to_stored(kind, obj)
     applied = Write(write.manager, write.dry_run, "apply")
     return call.objects.create_with(kind.resource, obj, applied)

@@ -92,8 +92,11 @@ def _target(target: Manifest, path: str) -> Iterator[FieldError]:
     elif kind not in {"Utilization", "Value", "AverageValue"}:
         yield bad(f"{path}.type", kind, "must be either Utilization, Value, or AverageValue")
     for key in ("value", "averageValue"):
-        if target.get(key) is not None and quantity(target[key]) <= 0:
-            yield bad(f"{path}.{key}", target[key], "must be positive")
+        try:
+            if target.get(key) is not None and quantity(target[key]) <= 0:
+                yield bad(f"{path}.{key}", target[key], "must be positive")
+        except ValueError as error:
+            yield bad(f"{path}.{key}", target[key], str(error))
     percent = target.get("averageUtilization")
     if percent is not None and percent < 1:
         yield bad(f"{path}.averageUtilization", percent, "must be greater than 0")

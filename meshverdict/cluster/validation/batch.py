@@ -44,7 +44,9 @@ def _job_spec(spec: Manifest, path: str) -> Errors:
         errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
     template = spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
-    if spec.get("selector") and not of_manifest(spec["selector"]).matches(labels):
+    unread = selector_errors(spec.get("selector"), f"{path}.selector")
+    errors += unread
+    if spec.get("selector") and not unread and not of_manifest(spec["selector"]).matches(labels):
         text = "`selector` does not match template `labels`"
         errors.append(bad(f"{path}.template.metadata.labels", labels, text))
     errors += template_errors(template, f"{path}.template")

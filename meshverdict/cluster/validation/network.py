@@ -327,4 +327,10 @@ def slice_errors(obj: Manifest) -> Errors:
         for number, address in enumerate(endpoint.get("addresses") or []):
             if kind != "FQDN" and not is_ip(address):
                 errors.append(bad(f"{path}[{number}]", address, IP_TEXT))
+            elif kind in {"IPv4", "IPv6"} and (":" in address) != (kind == "IPv6"):
+                errors.append(bad(f"{path}[{number}]", address, f"must be an {kind} address"))
+    for index, port in enumerate(obj.get("ports") or []):
+        given = port.get("port")
+        if given is not None:
+            errors += [bad(f"ports[{index}].port", given, text) for text in port_number_problems(given)]
     return errors

@@ -16,6 +16,7 @@ from meshverdict.cluster.validation.meta import (
     non_negative,
 )
 from meshverdict.cluster.validation.network import IP_TEXT, is_ip
+from meshverdict.cluster.validation.scheduling import placement_errors
 from meshverdict.cluster.validation.volumes import volumes_errors
 
 _RESTART: Final = ("Always", "OnFailure", "Never")
@@ -57,6 +58,7 @@ def pod_spec_errors(spec: Manifest, path: str) -> Errors:
     errors += labels_errors(spec.get("nodeSelector"), f"{path}.nodeSelector")
     errors += _names(spec, path)
     errors += _tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
+    errors += placement_errors(spec, path)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
         text = "must be between 1 and 2147483647, inclusive"

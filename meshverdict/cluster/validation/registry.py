@@ -9,9 +9,11 @@ from meshverdict.cluster.store import Manifest
 from meshverdict.cluster.validation import autoscaling, batch, config, network, workloads
 from meshverdict.cluster.validation.meta import Errors, meta_errors, meta_update_errors
 from meshverdict.cluster.validation.pods import pod_errors, pod_update_errors
+from meshverdict.cluster.validation.scheduling import node_errors
 
 _RULES: Final[dict[str, Callable[[Manifest], Errors]]] = {
     "pods": pod_errors,
+    "nodes": node_errors,
     "configmaps": config.config_map_errors,
     "secrets": config.secret_errors,
     "services": network.service_errors,
