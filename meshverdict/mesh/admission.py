@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from meshverdict.mesh import check_envoy_filter, validation
 from meshverdict.mesh.fields import Refused, findings
+from meshverdict.mesh.inputs import protocol
 from meshverdict.mesh.lookup import mtls_mode
 from meshverdict.mesh.shapes import SHAPES
 from meshverdict.mesh.validation import InvalidResourceError
@@ -87,8 +88,20 @@ def _known_entries(spec: Mapping[str, Any]) -> None:
         raise UnsupportedError(
             "spec.addresses", "a host has one address here, and no network: write one address"
         )
+    if ":" in "".join(addresses):
+        raise UnsupportedError("spec.addresses", "the lab has IPv4 only")
+    if not addresses and _has_tcp(spec):
+        raise UnsupportedError(
+            "spec.addresses",
+            "a TCP port is known by its address here: write the address that clients call",
+        )
     if spec.get("exportTo", ["*"]) != ["*"]:
         raise UnsupportedError("spec.exportTo", "a ServiceEntry is shown to all namespaces: remove the field")
+
+
+def _has_tcp(spec: Mapping[str, Any]) -> bool:
+    ports = spec.get("ports") or ()
+    return any(protocol(port.get("protocol") or port.get("name") or "") == "TCP" for port in ports)
 
 
 def _known_tls_modes(spec: Mapping[str, Any]) -> None:

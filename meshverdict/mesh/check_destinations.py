@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from meshverdict.mesh.check_texts import hash_names
 from meshverdict.mesh.rulebook import Complaints, Spec
 from meshverdict.mesh.values import REGION_LABEL, SUBZONE_LABEL, ZONE_LABEL
 
@@ -18,6 +19,9 @@ _HTTP_LIMITS: Final = {
     "maxConcurrentStreams": "max concurrent streams",
 }
 _LARGEST_TABLE: Final = 5000011
+_LARGEST_RING: Final = 8388608  # Envoy's, for the minimum too
+_INT32: Final = 2**31 - 1
+_UINT32: Final = 2**32 - 1
 
 
 def destination_rule(spec: Spec, namespace: str) -> Complaints:
@@ -93,8 +97,16 @@ def _pool(pool: Spec, found: Complaints) -> None:
             found.wrong(f"{name} must be non-negative")
     if http.get("h2UpgradePolicy") == "UPGRADE" and http.get("useClientProtocol"):
         found.wrong("use client protocol must not be true when H2UpgradePolicy is UPGRADE")
-    if ((pool.get("tcp") or {}).get("maxConnections") or 0) < 0:
+    tcp = pool.get("tcp") or {}
+    if (tcp.get("maxConnections") or 0) < 0:
         found.wrong("max connections must be non-negative")
+    limits = [*((field, http) for field in _HTTP_LIMITS), ("maxConnections", tcp)]
+    for field, holder in limits:
+        if (holder.get(field) or 0) > _INT32:
+            found.wrong(f"{field} {holder[field]} must be at most {_INT32}")
+    probes = (tcp.get("tcpKeepalive") or {}).get("probes") or 0
+    if not 0 <= probes <= _UINT32:
+        found.wrong(f"tcpKeepalive.probes {probes} must be in the range 0..{_UINT32}")
     return None
 
 
@@ -111,11 +123,15 @@ def _hash(rule: Spec, found: Complaints) -> None:
     cookie = rule.get("httpCookie")
     if cookie is not None and not cookie.get("name"):
         found.wrong("name required for HttpCookie")
+    hash_names(rule, found)
     keys = [
         k for k in ("httpHeaderName", "httpQueryParameterName", "httpCookie", "useSourceIp") if rule.get(k)
     ]
     if len(keys) > 1:
         found.wrong(f"only one of {' or '.join(keys)} can be specified")
+    for size in (rule.get("minimumRingSize"), (rule.get("ringHash") or {}).get("minimumRingSize")):
+        if not 0 <= (size or 0) <= _LARGEST_RING:
+            found.wrong(f"minimumRingSize {size} must be in the range 0..{_LARGEST_RING}")
     if rule.get("minimumRingSize"):
         found.odd(
             "consistent hash MinimumRingSize is deprecated, use ConsistentHashLB's RingHash configuration instead"
@@ -180,7 +196,8 @@ def _distribute(rules: Sequence[Spec], found: Complaints) -> bool:
 
 def _places(places: Sequence[str], found: Complaints) -> None:
     """Localities of one list may not overlap; a part after which nothing comes holds for everything in it."""
-    seen: list[list[str]] = []
+    whole: set[tuple[str, ...]] = set()
+    beginnings: set[tuple[str, ...]] = set()
     for place in places:
         if place.count("*") > 1 or ("*" in place and not place.endswith("*")):
             return found.wrong(
@@ -189,10 +206,10 @@ def _places(places: Sequence[str], found: Complaints) -> None:
         parts = place.split("/", 2)
         if not all(parts):
             return found.wrong(f"locality {place} must not contain empty region/zone/subzone info")
-        fixed = [part for part in parts if part != "*"]
-        for other in seen:
-            shorter = min(len(fixed), len(other))
-            if fixed[:shorter] == other[:shorter]:
-                return found.wrong(f"locality {place} overlap with previous specified ones")
-        seen.append(fixed)
+        fixed = tuple(part for part in parts if part != "*")
+        own = {fixed[:length] for length in range(len(fixed) + 1)}
+        if own & whole or fixed in beginnings:
+            return found.wrong(f"locality {place} overlap with previous specified ones")
+        whole.add(fixed)
+        beginnings |= own
     return None

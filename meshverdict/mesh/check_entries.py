@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 from meshverdict.mesh.rulebook import Complaints, Spec
+from meshverdict.model.digits import network
+
+_PROTOCOLS: Final = frozenset(
+    [
+        "tcp",
+        "udp",
+        "grpc",
+        "grpc-web",
+        "http",
+        "http_proxy",
+        "http2",
+        "https",
+        "tls",
+        "mongo",
+        "redis",
+        "mysql",
+        "hbone",
+        "double-hbone",
+    ]
+)
 
 
 def service_entry(spec: Spec, namespace: str) -> Complaints:
@@ -19,6 +40,10 @@ def service_entry(spec: Spec, namespace: str) -> Complaints:
             found.wrong(f"invalid host {host}")
         else:
             found.domain(host)
+            if "*" in host and spec.get("resolution") == "DNS" and not spec.get("endpoints"):
+                found.wrong("hosts must be FQDN if no endpoints are provided for resolution mode DNS")
+    for address in spec.get("addresses") or ():
+        _subnet(address, found)
     if not ports:
         found.wrong("service entry must have at least one port")
     _ports(spec, found)
@@ -39,9 +64,17 @@ def _ports(spec: Spec, found: Complaints) -> None:
             found.wrong(f'service entry port name "{name}" already defined')
         if number in numbers:
             found.wrong(f"service entry port {number} already defined")
+        protocol = port.get("protocol") or ""
+        if protocol and protocol.lower() not in _PROTOCOLS:
+            found.wrong(f"unsupported protocol: {protocol}")
         names.add(name)
         numbers.add(number)
         found.port(number)
+
+
+def _subnet(address: str, found: Complaints) -> None:
+    if network(address) is None:
+        found.wrong(f"{address} is not a valid {'CIDR block' if '/' in address else 'IP address'}")
 
 
 def _endpoint(endpoint: Spec, names: set[str | None], resolution: str, found: Complaints) -> None:

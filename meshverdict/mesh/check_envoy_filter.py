@@ -66,6 +66,8 @@ def _patch(rule: Spec) -> str:
         return "missing patch operation"
     if operation != "REMOVE" and patch.get("value") is None:
         return "missing patch value for non-remove operation"
+    if patch.get("value") is not None and not isinstance(patch["value"], Mapping):
+        return f"patch value must be of type object, found {type(patch['value']).__name__}"
     return _mismatch(rule["applyTo"], rule.get("match") or {}) or _unknown_type(patch.get("value"))
 
 
@@ -136,4 +138,10 @@ def supported(spec: Spec) -> None:
             known = ", ".join(sorted(ENFORCED[apply_to]))
             raise UnsupportedError(
                 f"{path}.patch.operation", f"{operation} is not done to a {apply_to}; these are: {known}"
+            )
+        new = operation not in {"MERGE", "REMOVE"} and apply_to != "HTTP_ROUTE"
+        name = ((rule.get("patch") or {}).get("value") or {}).get("name")
+        if new and (not name or not isinstance(name, str)):
+            raise UnsupportedError(
+                f"{path}.patch.value.name", f"a new {apply_to} needs a name: Envoy refuses it without"
             )

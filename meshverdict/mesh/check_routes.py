@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from meshverdict.mesh.check_texts import direct_body, header_name, header_operations, one_line, query_names
 from meshverdict.mesh.names import host_matches
 from meshverdict.mesh.route_action import GRPC_STATUS
 from meshverdict.mesh.rulebook import LABEL, Complaints, Spec
+from meshverdict.model.digits import small_number
 
 _RETRY_ON: Final = frozenset(
     [
@@ -32,6 +34,7 @@ _RETRY_ON: Final = frozenset(
     ]
 )
 _STATUSES: Final = frozenset(status.value for status in http.HTTPStatus)
+_UINT32: Final = 2**32 - 1
 _CORS_METHODS: Final = frozenset(
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*"]
 )
@@ -69,10 +72,21 @@ def _hosts(spec: Spec, found: Complaints) -> None:
             found.domain(host)
     if len(found.errors) > before:
         return
-    for i, one in enumerate(hosts):
-        for other in hosts[i + 1 :]:
-            if host_matches(one, other) or host_matches(other, one):
-                found.wrong(f"duplicate hosts in virtual service: {one} & {other}")
+    for one, other in _overlapping(hosts):
+        found.wrong(f"duplicate hosts in virtual service: {one} & {other}")
+
+
+def _overlapping(hosts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of hosts of which one takes the other, as written first and later; hundreds of exact ones cost little."""
+    seen: set[str] = set()
+    wildcards: list[tuple[int, str]] = [(i, host) for i, host in enumerate(hosts) if host.startswith("*")]
+    for place, host in enumerate(hosts):
+        if host in seen:
+            yield host, host
+        seen.add(host)
+        for other, wildcard in wildcards:
+            if wildcard != host and host_matches(wildcard, host):
+                yield (wildcard, host) if other < place else (host, wildcard)
 
 
 def _http(route: Spec, found: Complaints) -> None:
@@ -89,6 +103,7 @@ def _http(route: Spec, found: Complaints) -> None:
         _redirect(route["redirect"] or {}, found)
     if "directResponse" in route:
         _status(route["directResponse"].get("status"), found)
+        direct_body(route["directResponse"], found)
     if "retries" in route:
         _retries(route["retries"] or {}, found)
     if "rewrite" in route:
@@ -115,6 +130,10 @@ def _conflicts(route: Spec, found: Complaints) -> None:
 
 
 def _match(match: Spec, found: Complaints) -> None:
+    for field in ("headers", "withoutHeaders"):
+        for name in match.get(field) or {}:
+            header_name(name, f"{field}: name", found)
+    query_names(match, found)
     for name, rule in (match.get("headers") or {}).items():
         if rule is None:
             found.wrong(f"header match {name} cannot be null")
@@ -137,6 +156,7 @@ def _match(match: Spec, found: Complaints) -> None:
 
 
 def _headers(headers: Spec, found: Complaints) -> None:
+    header_operations(headers, found)
     for side in ("request", "response"):
         rule = headers.get(side) or {}
         names = [*(rule.get("set") or {}), *(rule.get("add") or {}), *(rule.get("remove") or ())]
@@ -224,6 +244,8 @@ def _mirror(route: Spec, found: Complaints) -> None:
 def _redirect(rule: Spec, found: Complaints) -> None:
     if not any(rule.get(field) for field in ("uri", "authority", "scheme", "port", "derivePort")):
         found.wrong("redirect must specify URI, authority, scheme, or port")
+    for field in ("uri", "authority"):
+        one_line(rule.get(field), f"redirect.{field}", found)
     code = rule.get("redirectCode")
     if code and code not in {301, 302, 303, 307, 308}:
         found.wrong(f"{code} is not a valid redirect code, must be 3xx (301, 302, 303, 307 or 308)")
@@ -242,13 +264,15 @@ def _retries(rule: Spec, found: Complaints) -> None:
     ):
         found.wrong("http retry policy configured when attempts are set to 0 (disabled)")
     for word in (rule.get("retryOn") or "").split(",") if rule.get("retryOn") else ():
-        code = int(word) if word.isdigit() else 0
+        code = small_number(word)
         if code not in _STATUSES and word not in _RETRY_ON:
             found.wrong(f'"{word}" is not a valid retryOn policy')
 
 
 def _rewrite(rule: Spec, found: Complaints) -> None:
     regex = rule.get("uriRegexRewrite")
+    for field in ("uri", "authority"):
+        one_line(rule.get(field), f"rewrite.{field}", found)
     if rule.get("uri") and regex is not None:
         found.wrong("rewrite may only contain one of URI or UriRegexRewrite")
     if not rule.get("uri") and regex is None and not rule.get("authority"):
@@ -261,6 +285,7 @@ def _rewrite(rule: Spec, found: Complaints) -> None:
             found.wrong("UriRegexRewrite requires both Rewrite and Match fields to be specified")
         else:
             found.regex(regex["match"], "HTTPRewrite.UriRegexRewrite.Match")
+            one_line(regex["rewrite"], "rewrite.uriRegexRewrite.rewrite", found)
 
 
 def _one_authority(route: Spec, found: Complaints) -> None:
@@ -286,6 +311,8 @@ def _destinations(routes: Any, found: Complaints) -> None:
         if weight < 0:
             found.wrong(f"weight {weight} < 0")
         total += weight
+    if total > _UINT32:  # Envoy's limit: Istio lets it through, and the proxies refuse it
+        found.wrong(f"total destination weight {total} is larger than {_UINT32}")
     if len(routes) > 1 and total == 0:
         found.wrong("total destination weight = 0")
 

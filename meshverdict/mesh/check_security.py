@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any, Final
 
 from meshverdict.mesh.rulebook import Complaints, Spec
+from meshverdict.model.digits import is_port, network
 
 _SOURCES: Final = (
     "principals",
@@ -126,7 +126,7 @@ def _to(rule: Spec, number: int, found: Complaints) -> None:
             _no_empty_values(_title(name), operation.get(name) or (), found)
         for name in _both("ports"):
             for value in operation.get(name) or ():
-                if not str(value).isdigit() or not 1 <= int(value) <= 65535:
+                if not is_port(str(value)):
                     found.wrong(f"invalid port {value}, must be in the range 1..65535")
         for name in _both("paths"):
             for value in operation.get(name) or ():
@@ -139,13 +139,17 @@ def _no_empty_values(name: str, values: Any, found: Complaints) -> None:
 
 
 def _network(value: str, found: Complaints) -> None:
-    try:
-        network = ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        return found.wrong(f"bad CIDR range {value}" if "/" in value else f"invalid IP address {value}")
-    if network.version != 4:
-        found.wrong(f"{value}: the embedded lab has IPv4 only")
-    return None
+    problem = _bad_network(value)
+    if problem:
+        found.wrong(problem)
+
+
+def _bad_network(value: str) -> str:
+    """What is wrong with an address or a network; empty when it is one of IPv4."""
+    written = network(value)
+    if written is None:
+        return f"bad CIDR range {value}" if "/" in value else f"invalid IP address {value}"
+    return "" if written.version == 4 else f"{value}: the embedded lab has IPv4 only"
 
 
 def _path(name: str, value: str, found: Complaints) -> None:
@@ -182,11 +186,8 @@ def _bad_value(key: str, value: str) -> str:
     if value == "":
         return "empty value not allowed"
     if key in {"source.ip", "remote.ip", "destination.ip"}:
-        try:
-            ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            return f"bad CIDR range {value}" if "/" in value else f"invalid IP address {value}"
-    if key == "destination.port" and not (value.isdigit() and 1 <= int(value) <= 65535):
+        return _bad_network(value)
+    if key == "destination.port" and not is_port(value):
         return f"invalid port {value}"
     if key.startswith("request.headers[") and not re.fullmatch(r"request\.headers\[[^\]]+]", key):
         return f"bad key {key}: should have format a[b]"
@@ -212,7 +213,7 @@ def peer_authentication(spec: Spec, namespace: str) -> Complaints:
         found.wrong("mesh/namespace peer authentication cannot have port level mTLS")
     if ports is not None and not ports:
         found.wrong("port level mTLS, if defined, must have at least one element")
-    if any(not str(port).isdigit() or not 1 <= int(port) <= 65535 for port in ports or ()):
+    if not all(is_port(str(port)) for port in ports or ()):
         found.wrong("port must be in range 1..65535")
     _selector(spec, found)
     return found

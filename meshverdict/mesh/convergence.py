@@ -6,18 +6,24 @@ Polled, never slept for: Envoy reports each resource's ``version_text`` once it 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
 from meshverdict.mesh.files import CLUSTERS, LISTENERS, ResourceFile
 
 # One request to the admin interface that has all that the functions here read.
-STATS_PATH: Final = "/stats?filter=(version_text|update_rejected|warming_clusters|total_listeners_warming)$"
+STATS_PATH: Final = (
+    "/stats?filter=(version_text|update_rejected|update_failure|warming_clusters|total_listeners_warming)$"
+)
 _TEXT: Final = re.compile(r'^(?P<name>.+)\.version_text: "(?P<version>[^"]*)"$', re.MULTILINE)
 _WARMING: Final = re.compile(
     r"^\w+\.(?:warming_clusters|total_listeners_warming): (?P<count>\d+)$", re.MULTILINE
 )
-_REJECTED: Final = re.compile(r"^(?P<name>.+)\.update_rejected: (?P<count>[1-9]\d*)$", re.MULTILINE)
+# Rejected: the messages are not what Envoy takes. Failure: the file does not even parse into its messages.
+_REJECTED: Final = re.compile(
+    r"^(?P<name>.+)\.update_(?:rejected|failure): (?P<count>[1-9]\d*)$", re.MULTILINE
+)
 
 
 def pending(files: Iterable[ResourceFile], stats: str) -> list[str]:
@@ -52,4 +58,7 @@ def warming(stats: str) -> int:
 
 def rejections(stats: str) -> dict[str, int]:
     """What Envoy refused since it started: name of the subscription -> how often."""
-    return {match["name"]: int(match["count"]) for match in _REJECTED.finditer(stats)}
+    found: Counter[str] = Counter()
+    for match in _REJECTED.finditer(stats):
+        found[match["name"]] += int(match["count"])
+    return dict(found)

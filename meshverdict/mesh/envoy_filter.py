@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from meshverdict.mesh.envoy import CLUSTER, CONNECTION_MANAGER, LISTENER, ROUTER, Json, typed
 from meshverdict.mesh.lookup import for_workload
+from meshverdict.mesh.translation_error import naming
 from meshverdict.mesh.values import Mesh, Resource, Workload
 
 Rule = Mapping[str, Any]
@@ -53,7 +54,11 @@ def apply(mesh: Mesh, proxy: Workload, sidecar: Sidecar) -> list[Hits]:
 
 
 def _apply(rule: Resource, sidecar: Sidecar) -> Hits:
-    counts = [_APPLIED[p["applyTo"]](p, sidecar) for p in rule.spec.get("configPatches") or ()]
+    counts = []
+    for number, patch in enumerate(rule.spec.get("configPatches") or ()):
+        # Patches change what earlier ones wrote, in any form: what does not fit is told by the patch's place.
+        with naming(f"EnvoyFilter {rule.namespace}/{rule.name}: spec.configPatches[{number}]"):
+            counts.append(_APPLIED[patch["applyTo"]](patch, sidecar))
     return Hits(rule.namespace, rule.name, tuple(counts))
 
 
@@ -76,6 +81,40 @@ def _snake(key: str) -> str:
     return re.sub(r"([A-Z])", lambda m: f"_{m[1].lower()}", key)
 
 
+def _within(message: Any, *path: str) -> Any:
+    """A field inside a message, each part in either of its spellings; None where there is none."""
+    for key in path:
+        if not isinstance(message, Mapping):
+            return None
+        message = message.get(key, message.get(_camel(key)))
+    return message
+
+
+def _camel(key: str) -> str:
+    first, *others = key.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _items(message: Json, key: str) -> list[Json]:
+    """A message's list, to be changed in place; made where there is none."""
+    spelled = key if key in message else _camel(key)
+    found = message.get(spelled)
+    if found is None:
+        found = message[spelled] = []
+    if not isinstance(found, list):
+        raise TypeError(f"{spelled} is not a list")
+    return found
+
+
+def _port(listener: Json) -> Any:
+    """None for a listener on no socket address, such as a pipe."""
+    return _within(listener, "address", "socket_address", "port_value")
+
+
+def _inbound(listener: Json) -> bool:
+    return bool(_within(listener, "traffic_direction") == "INBOUND")
+
+
 # ---- which direction a resource belongs to, and what a patch asks for
 
 
@@ -92,8 +131,11 @@ def _patch(rule: Rule) -> tuple[str, Any]:
 def _listeners(rule: Rule, sidecar: Sidecar) -> Iterator[Json]:
     wanted = (rule.get("match") or {}).get("listener") or {}
     for listener in sidecar.listeners:
-        inbound = listener.get("traffic_direction") == "INBOUND"
-        if _direction(rule, inbound=inbound) and wanted.get("name") in {None, "", listener["name"]}:
+        if _direction(rule, inbound=_inbound(listener)) and wanted.get("name") in {
+            None,
+            "",
+            listener.get("name"),
+        }:
             yield listener
 
 
@@ -101,17 +143,22 @@ def _chains(rule: Rule, sidecar: Sidecar) -> Iterator[Json]:
     wanted = (rule.get("match") or {}).get("listener") or {}
     chain_wanted = wanted.get("filterChain") or {}
     for listener in _listeners(rule, sidecar):
-        port = listener["address"]["socket_address"]["port_value"]
-        default = listener.get("default_filter_chain")
-        for chain in [*listener.get("filter_chains", ()), *([default] if default else [])]:
-            match = chain.get("filter_chain_match") or {}
+        default = _within(listener, "default_filter_chain")
+        for chain in [*(_within(listener, "filter_chains") or ()), *([default] if default else [])]:
+            match = _within(chain, "filter_chain_match") or {}
+            destination = _within(match, "destination_port")
             # Inbound there is one listener for all ports: the port is the chain's.
-            number = match.get("destination_port") if listener["name"] == "virtualInbound" else port
+            number = destination if listener.get("name") == "virtualInbound" else _port(listener)
             if (
                 wanted.get("portNumber") in {None, 0, number}
                 and chain_wanted.get("name") in {None, "", chain.get("name")}
-                and chain_wanted.get("transportProtocol") in {None, "", match.get("transport_protocol")}
-                and chain_wanted.get("destinationPort") in {None, 0, match.get("destination_port")}
+                and chain_wanted.get("transportProtocol")
+                in {
+                    None,
+                    "",
+                    _within(match, "transport_protocol"),
+                }
+                and chain_wanted.get("destinationPort") in {None, 0, destination}
             ):
                 yield chain
 
@@ -130,34 +177,37 @@ def _sub_filter_name(rule: Rule) -> str:
 
 
 def _network_filters(rule: Rule, sidecar: Sidecar) -> int:
-    return sum(_in_list(c["filters"], rule, _filter_name(rule), last="") for c in _chains(rule, sidecar))
+    return sum(
+        _in_list(_items(c, "filters"), rule, _filter_name(rule), last="") for c in _chains(rule, sidecar)
+    )
 
 
 def _http_filters(rule: Rule, sidecar: Sidecar) -> int:
     if _filter_name(rule) not in {"", CONNECTION_MANAGER}:
         return 0
     return sum(
-        _in_list(config["http_filters"], rule, _sub_filter_name(rule), last=ROUTER)
+        _in_list(_items(config, "http_filters"), rule, _sub_filter_name(rule), last=ROUTER)
         for chain in _chains(rule, sidecar)
         for config in _managers(chain)
     )
 
 
 def _managers(chain: Json) -> Iterator[Json]:
-    for item in chain["filters"]:
-        if item["name"] == CONNECTION_MANAGER:
-            yield item["typed_config"]
+    for item in chain.get("filters") or ():
+        config = _within(item, "typed_config")
+        if item.get("name") == CONNECTION_MANAGER and isinstance(config, dict):
+            yield config
 
 
 def _in_list(items: list[Json], rule: Rule, name: str, *, last: str) -> int:
     """Patch a list of named filters; *last* is the name of one that has to stay at the end."""
     operation, value = _patch(rule)
-    position = next((i for i, item in enumerate(items) if item["name"] == name), None)
+    position = next((i for i, item in enumerate(items) if item.get("name") == name), None)
     if name and position is None:
         return 0
     if operation in {"REMOVE", "MERGE", "REPLACE"}:
         return _changed(items, operation, value, position) if position is not None else 0
-    end = len(items) - 1 if last and items and items[-1]["name"] == last else len(items)
+    end = len(items) - 1 if last and items and items[-1].get("name") == last else len(items)
     places = {
         "INSERT_FIRST": 0,
         "INSERT_BEFORE": position if position is not None else 0,
@@ -184,11 +234,7 @@ def _whole_listeners(rule: Rule, sidecar: Sidecar) -> int:
         sidecar.listeners.append(typed(LISTENER) | copy.deepcopy(dict(value)))
         return 1
     port = ((rule.get("match") or {}).get("listener") or {}).get("portNumber")
-    chosen = [
-        found
-        for found in _listeners(rule, sidecar)
-        if port in {None, 0, found["address"]["socket_address"]["port_value"]}
-    ]
+    chosen = [found for found in _listeners(rule, sidecar) if port in {None, 0, _port(found)}]
     return _each(sidecar.listeners, chosen, operation, value)
 
 
@@ -211,7 +257,7 @@ def _clusters(rule: Rule, sidecar: Sidecar) -> int:
         sidecar.clusters.append(typed(CLUSTER) | copy.deepcopy(dict(value)))
         return 1
     wanted = (rule.get("match") or {}).get("cluster") or {}
-    chosen = [c for c in sidecar.clusters if _cluster_matches(rule, wanted, c["name"])]
+    chosen = [c for c in sidecar.clusters if _cluster_matches(rule, wanted, c.get("name") or "")]
     return _each(sidecar.clusters, chosen, operation, value)
 
 
@@ -226,7 +272,7 @@ def _cluster_matches(rule: Rule, wanted: Rule, name: str) -> bool:
         _direction(rule, inbound=direction == "inbound")
         and wanted.get("service") in {None, "", host}
         and wanted.get("subset") in {None, "", subset}
-        and wanted.get("portNumber") in {None, 0, int(port)}
+        and str(wanted.get("portNumber") or port) == port
     )
 
 
@@ -236,13 +282,13 @@ def _tables(rule: Rule, sidecar: Sidecar) -> Iterator[Json]:
     inner = [
         (table, True)
         for listener in sidecar.listeners
-        if listener.get("traffic_direction") == "INBOUND"
-        for chain in listener.get("filter_chains", ())
+        if _inbound(listener)
+        for chain in _within(listener, "filter_chains") or ()
         for config in _managers(chain)
-        if (table := config.get("route_config"))
+        if (table := _within(config, "route_config"))
     ]
     for table, inbound in [*((r, False) for r in sidecar.routes), *inner]:
-        name = table["name"]
+        name = table.get("name") or ""
         port = name.split("|")[1] if inbound and "|" in name else name
         if (
             _direction(rule, inbound=inbound)
@@ -260,8 +306,8 @@ def _route_tables(rule: Rule, sidecar: Sidecar) -> int:
 def _hosts(rule: Rule, sidecar: Sidecar) -> Iterator[tuple[Json, Json]]:
     wanted = ((rule.get("match") or {}).get("routeConfiguration") or {}).get("vhost") or {}
     for table in _tables(rule, sidecar):
-        for host in list(table["virtual_hosts"]):
-            if wanted.get("name") in {None, "", host["name"]}:
+        for host in list(_items(table, "virtual_hosts")):
+            if wanted.get("name") in {None, "", host.get("name")}:
                 yield table, host
 
 
@@ -270,10 +316,11 @@ def _virtual_hosts(rule: Rule, sidecar: Sidecar) -> int:
     if operation == "ADD":
         tables = list(_tables(rule, sidecar))
         for table in tables:
-            table["virtual_hosts"].append(copy.deepcopy(value))
+            _items(table, "virtual_hosts").append(copy.deepcopy(value))
         return len(tables)
     return sum(
-        _each(table["virtual_hosts"], [host], operation, value) for table, host in _hosts(rule, sidecar)
+        _each(_items(table, "virtual_hosts"), [host], operation, value)
+        for table, host in _hosts(rule, sidecar)
     )
 
 
@@ -283,7 +330,7 @@ def _http_routes(rule: Rule, sidecar: Sidecar) -> int:
     wanted = vhost.get("route") or {}
     count = 0
     for _, host in _hosts(rule, sidecar):
-        routes = host["routes"]
+        routes = _items(host, "routes")
         if operation in {"ADD", "INSERT_FIRST"}:
             routes.insert(0 if operation == "INSERT_FIRST" else len(routes), copy.deepcopy(value))
             count += 1
@@ -301,7 +348,9 @@ def _http_routes(rule: Rule, sidecar: Sidecar) -> int:
 def _route_matches(route: Json, wanted: Rule) -> bool:
     action = wanted.get("action") or "ANY"
     kinds = {"ROUTE": "route", "REDIRECT": "redirect", "DIRECT_RESPONSE": "direct_response"}
-    return wanted.get("name") in {None, "", route.get("name")} and (action == "ANY" or kinds[action] in route)
+    return wanted.get("name") in {None, "", route.get("name")} and (
+        action == "ANY" or _within(route, kinds[action]) is not None
+    )
 
 
 _APPLIED: Final[dict[str, Callable[[Rule, Sidecar], int]]] = {

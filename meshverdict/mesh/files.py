@@ -19,7 +19,8 @@ from meshverdict.mesh.envoy import Json
 CLUSTERS: Final = "cds.json"
 LISTENERS: Final = "lds.json"
 _ORDER: Final = ("eds-", CLUSTERS, "rds-", LISTENERS)
-_SECRETS: Final = 2
+# Of the 255 bytes of a file's name some are needed for what is around it.
+_LONGEST_NAME: Final = 200
 # Endpoints and clusters become live together.
 _STAGES: Final = (0, 0, 1, 2)
 
@@ -40,8 +41,15 @@ def secret_file(folder: str, name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """A file name for a resource: a Service's name has no ``_`` and no ``~``, so two never share one."""
-    return name.replace("|", "_").replace("/", "~").replace("*", "~~")
+    """A file name for a resource: a Service's name has no ``_`` and no ``~``, so two never share one.
+
+    A host may be longer than a file's name may be: the end is then a digest of the whole.
+    """
+    plain = name.replace("|", "_").replace("/", "~").replace("*", "~~")
+    if len(plain) <= _LONGEST_NAME:
+        return plain
+    digest = hashlib.blake2s(name.encode(), digest_size=16).hexdigest()
+    return f"{plain[: _LONGEST_NAME - len(digest) - 1]}~{digest}"
 
 
 @dataclass(frozen=True)
@@ -78,14 +86,6 @@ def resource_file(
     known = texts or {}
     body = f"[{','.join(known.get(id(r)) or json.dumps(r, separators=(',', ':')) for r in kept)}]"
     return ResourceFile(path, hashlib.blake2s(body.encode(), digest_size=8).hexdigest(), kept, body)
-
-
-def watchers(files: Iterable[ResourceFile]) -> int:
-    """How many inotify instances an Envoy takes for these files and its two secrets: one each.
-
-    When ``fs.inotify.max_user_instances`` is used up Envoy aborts, so count before starting many.
-    """
-    return len(list(files)) + _SECRETS
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from meshverdict.mesh.envoy import Json, extension, http_filter, network_filter
 from meshverdict.mesh.lookup import for_workload
+from meshverdict.mesh.translation_error import naming
 from meshverdict.mesh.values import Mesh, Resource, Workload
 
 Rule = Mapping[str, Any]
@@ -47,7 +48,8 @@ def _policies(policies: Iterable[Resource], action: str, *, http: bool) -> Json:
             # ALLOW without rules: nothing is allowed, and Envoy wants a policy to say so.
             found[f"{name}[0]"] = {"permissions": [{"not_rule": _ANY}], "principals": [{"not_id": _ANY}]}
         for i, rule in enumerate(written or ()):
-            compiled = _compiled(rule or {}, action, http=http)
+            with naming(f"AuthorizationPolicy {policy.namespace}/{policy.name}: spec.rules[{i}]"):
+                compiled = _compiled(rule or {}, action, http=http)
             if compiled is not None:
                 found[f"{name}[{i}]"] = compiled
     return found

@@ -195,7 +195,7 @@ def _redirect(rule: Rule, port: int) -> Json:
     elif rule.get("derivePort") == "FROM_REQUEST_PORT" and _DEFAULT_PORTS[scheme or "http"] != port:
         # The scheme's own port is left to the Host header, which may or may not name it.
         found["port_redirect"] = port
-    if rule.get("redirectCode", 301) != 301:
+    if (rule.get("redirectCode") or 301) != 301:
         found["response_code"] = REDIRECTS[rule["redirectCode"]]
     return found
 

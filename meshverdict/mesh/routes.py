@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from meshverdict.mesh import retries, route_action, route_match, traffic_policy
+from meshverdict.mesh.check_texts import LARGEST_BODY
 from meshverdict.mesh.envoy import ROUTE_CONFIGURATION, Json, typed
 from meshverdict.mesh.lookup import destination_policy, virtual_service, virtual_services
 from meshverdict.mesh.names import PASSTHROUGH, domains, full_host, outbound_cluster
+from meshverdict.mesh.translation_error import naming
 from meshverdict.mesh.values import Mesh, Port, Resource, Service, Workload
 
 _NO_LIMIT: Json = {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"}
@@ -37,16 +39,17 @@ def configuration(mesh: Mesh, proxy: Workload, number: int) -> Json:
         virtual_hosts=_without_doubles(hosts),
         validate_clusters=False,
         ignore_port_in_host_matching=True,
+        max_direct_response_body_size_bytes=LARGEST_BODY,
     )
 
 
 def _without_doubles(hosts: Iterable[Json]) -> list[Json]:
-    """Envoy refuses a domain that two virtual hosts claim: the first keeps it."""
+    """Envoy refuses a domain that two virtual hosts claim, in whatever case: the first keeps it."""
     taken: set[str] = set()
     kept = []
     for host in hosts:
-        own = [domain for domain in host["domains"] if domain not in taken]
-        taken.update(own)
+        own = [domain for domain in host["domains"] if domain.lower() not in taken]
+        taken.update(domain.lower() for domain in own)
         if own:
             kept.append(host | {"domains": own})
     return kept
@@ -112,10 +115,11 @@ def virtual_service_routes(mesh: Mesh, proxy: Workload, rule: Resource, port: in
         for match in http.get("match") or (None,):
             if match is not None and not route_match.holds_for(match, proxy, port):
                 continue
-            built: Json = {
-                "match": route_match.route_match(match),
-                **route_action.action(http, around.surroundings),
-            }
+            with naming(f"VirtualService {rule.namespace}/{rule.name}"):
+                built: Json = {
+                    "match": route_match.route_match(match),
+                    **route_action.action(http, around.surroundings),
+                }
             name = ".".join(filter(None, (http.get("name"), (match or {}).get("name"))))
             if name:
                 built["name"] = name

@@ -43,7 +43,7 @@ def configuration(environ: Mapping[str, str]) -> Limits:
         try:
             found.append(yaml.safe_load(file.read_text()))
             Limits(found[-1:])
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise UsageError(f"{file}: cannot be read ({error})") from error
         except UsageError as error:
             raise UsageError(f"{file}: {error}") from error

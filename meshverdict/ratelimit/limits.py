@@ -76,7 +76,11 @@ class Limits:
             if not isinstance(name, str) or not name:
                 raise UsageError("rate limits: a configuration needs a `domain`")
             _refuse_unknown(config, ("domain", "descriptors"), name)
-            self._roots[name] = _Node(None, _children(config.get("descriptors") or (), name))
+            if name in self._roots:
+                raise UsageError(
+                    f"rate limits: duplicate domain {name!r}: write all its descriptors into one file"
+                )
+            self._roots[name] = _Node(None, _children(config.get("descriptors") or [], name))
 
     def find(self, domain: str, entries: Sequence[Entry]) -> Limit | None:
         """The limit of a descriptor: of its whole path; an entry with a value goes before one with a key alone."""
@@ -121,9 +125,16 @@ def _children(descriptors: Any, where: str) -> dict[Entry, _Node]:
         if not isinstance(item, Mapping) or not isinstance(item.get("key"), str):
             raise UsageError(f"rate limits: {path} needs a `key`")
         _refuse_unknown(item, ("key", "value", "rate_limit", "descriptors"), path)
-        limit = _limit(item["rate_limit"], path) if item.get("rate_limit") else None
+        limit = _limit(item["rate_limit"], path) if item.get("rate_limit") is not None else None
         children = _children(item.get("descriptors") or [], path)
-        found[item["key"], _value(item.get("value"), path)] = _Node(limit, children)
+        entry = item["key"], _value(item.get("value"), path)
+        if entry in found:
+            raise UsageError(f"rate limits: {path}: duplicate descriptor {entry[0]}_{entry[1]}: remove one")
+        if entry[1].endswith("*"):
+            raise UsageError(
+                f"rate limits: {path}.value {entry[1]!r}: wildcards are not matched here: write the values"
+            )
+        found[entry] = _Node(limit, children)
     return found
 
 

@@ -7,16 +7,25 @@ apply to it and people find it where they would look.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
-from meshverdict.runtime.container_state import ContainerRecord, Running, Terminated, new_container_id
+from meshverdict.runtime.container_state import (
+    ContainerRecord,
+    Running,
+    Terminated,
+    Waiting,
+    new_container_id,
+)
 from meshverdict.runtime.logs import LogFile
 
 if TYPE_CHECKING:
     from meshverdict.runtime.node_services import StartBuiltin
     from meshverdict.runtime.pod import PodWorker
     from meshverdict.runtime.spawn_client import Process
+
+log = logging.getLogger(__name__)
 
 
 class BuiltinWorker:
@@ -39,7 +48,12 @@ class BuiltinWorker:
         started = time.time()
         self.log = LogFile(pod.log_folder / record.name / "0.log")
         try:
-            part = await self._start(pod.manifest, pod.network, self.log)
+            try:
+                part = await self._start(pod.manifest, pod.network, self.log)
+            except Exception as error:
+                log.exception("pod %s/%s: the built-in part did not start", pod.namespace, pod.name)
+                record.state = Waiting("RunContainerError", str(error))
+                return
             record.pulled = record.started = record.ready = True
             record.container_id = new_container_id()
             record.state = Running(started)
@@ -48,10 +62,10 @@ class BuiltinWorker:
             try:
                 await self._stop.wait()
             finally:
+                record.state = Terminated(0, "Completed", started, time.time(), record.container_id)
                 await part.close()
         finally:
             record.ready = record.started = False
-            record.state = Terminated(0, "Completed", started, time.time(), record.container_id)
             self.log.close()
             self._ended.set()
             pod.changed()

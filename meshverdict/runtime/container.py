@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from meshverdict.runtime.backoff import Backoff
@@ -34,6 +35,8 @@ _LOG_PATIENCE_S: Final = 2.0
 _CONFIG_RETRY_S: Final = 2.0
 _START_ERROR: Final = 128
 _MAX_PROBE_OUTPUT: Final = 10 << 10
+_READ: Final = 1 << 16
+_LAST_READS: Final = 2
 
 
 class ContainerWorker:
@@ -53,6 +56,7 @@ class ContainerWorker:
         self._probes = ContainerProbes(pod, record, self.execute, self._kill, self._event)
         self._wake = asyncio.Event()
         self._logger: PipeLogger | None = None
+        self._program: Program | None = None  # of the run that goes on, or the last
 
     # ---- running
 
@@ -61,7 +65,8 @@ class ContainerWorker:
         try:
             while not self._stopping:
                 image = await self._pull()
-                if image is None or not await self._attempt(image):
+                plan = None if image is None else await self._configured(image)
+                if plan is None or not await self._attempt(plan):
                     return
                 delay = self._backoff.delay(self._last_run_s())
                 if delay:
@@ -74,13 +79,8 @@ class ContainerWorker:
                 await self.process.wait()
             self.finished.set()
 
-    async def _attempt(self, image: Image) -> bool:
+    async def _attempt(self, plan: ContainerPlan) -> bool:
         """One run; True if there shall be another."""
-        try:
-            plan = self._planner.plan(image)
-        except (MissingReferenceError, ConfigError) as error:
-            await self._configuration_wait("CreateContainerConfigError", error)
-            return not self._stopping
         started = time.time()
         try:
             await self._start(plan)
@@ -209,19 +209,25 @@ class ContainerWorker:
         self._wait("ImagePullBackOff", f'Back-off pulling image "{reference}": ErrImagePull: {message}')
         await self._sleep(delay)
 
-    async def _configuration_wait(self, reason: str, error: Exception) -> None:
-        self.record.restarting = True
-        self.record.restarts -= 1  # this was no run
-        self._backoff = Backoff()
-        self._event("Warning", "Failed", f"Error: {error}")
-        self._wait(reason, str(error))
-        await self._sleep(_CONFIG_RETRY_S)
+    async def _configured(self, image: Image) -> ContainerPlan | None:
+        """How to start it, once everything that it refers to is there; None if it shall not start any more."""
+        while not self._stopping:
+            try:
+                return self._planner.plan(image)
+            except (MissingReferenceError, ConfigError) as error:
+                self.record.restarting = True
+                self._backoff = Backoff()
+                self._event("Warning", "Failed", f"Error: {error}")
+                self._wait("CreateContainerConfigError", str(error))
+                await self._sleep(_CONFIG_RETRY_S)
+        return None
 
     # ---- starting
 
     async def _start(self, plan: ContainerPlan) -> None:
         record, pod = self.record, self._pod
         record.container_id = new_container_id()
+        self._program = plan.program
         if self.previous_log is not None:
             self.previous_log.delete()
         self.previous_log = self.log
@@ -257,31 +263,30 @@ class ContainerWorker:
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             try:
-                program = self._planner.exec_program(command)
-                child = await self._services.spawner.exec(process, program, (null, writer, writer))
+                child = await self._services.spawner.exec(
+                    process, self.exec_program(command), (null, writer, writer)
+                )
             except SpawnError as error:
                 return 127, str(error)
             finally:
                 os.close(writer)
                 os.close(null)
-            try:
-                async with asyncio.timeout(timeout):
-                    status = await child.wait()
-            except TimeoutError:
-                await child.send_signal(signal.SIGKILL)
-                return 1, f"command {command!r} timed out after {timeout:g}s"
-            os.set_blocking(reader, False)
-            try:
-                output = os.read(reader, _MAX_PROBE_OUTPUT)
-            except BlockingIOError:
-                output = b""
+            with _beginning(reader) as output:
+                try:
+                    async with asyncio.timeout(timeout):
+                        status = await child.wait()
+                except TimeoutError:
+                    await child.send_signal(signal.SIGKILL)
+                    return 1, f"command {command!r} timed out after {timeout:g}s"
             return status, output.decode(errors="replace")
         finally:
             os.close(reader)  # also when the container is stopped in the middle of a probe
 
     def exec_program(self, command: Sequence[str]) -> Program:
-        """What an exec in this container runs: with its environment, folder and user."""
-        return self._planner.exec_program(command)
+        """What an exec in this container runs: with the environment that it was started with, its folder and user."""
+        if self._program is None:
+            raise SpawnError("the container is not running")
+        return replace(self._program, argv=command)
 
     @property
     def up(self) -> asyncio.Event:
@@ -355,3 +360,30 @@ def _pipes() -> Iterator[tuple[int, int, int, list[int]]]:
     finally:
         for descriptor in (stdin, out_writer, err_writer, *readers):
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _beginning(reader: int) -> Iterator[bytearray]:
+    """Read a pipe as long as the block lasts, so that nobody waits for room in it, and keep how it begins."""
+    os.set_blocking(reader, False)
+    loop = asyncio.get_running_loop()
+    kept = bytearray()
+
+    def read() -> bool:
+        try:
+            data = os.read(reader, _READ)
+        except BlockingIOError:
+            return False
+        kept.extend(data[: _MAX_PROBE_OUTPUT - len(kept)])
+        if not data:
+            loop.remove_reader(reader)
+        return bool(data)
+
+    loop.add_reader(reader, read)
+    try:
+        yield kept
+    finally:
+        loop.remove_reader(reader)
+        for _ in range(_LAST_READS):  # what it left; whom it started may write on for ever
+            if not read():
+                break

@@ -74,11 +74,6 @@ class ContainerPlanner:
         readonly = bool(security.get("readOnlyRootFilesystem"))
         return ContainerPlan(program, mounts, [*image.folders, program.cwd], readonly)
 
-    def exec_program(self, command: Sequence[str]) -> Program:
-        """What an exec in this container runs: with its environment, folder and user."""
-        image = self._services.images.find(self._record.spec.get("image") or "")
-        return self._program(image, command, self.environment(image))
-
     def environment(self, image: Image) -> dict[str, str]:
         """The container's environment."""
         pod, services = self._pod.manifest, self._services

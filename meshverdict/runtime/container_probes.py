@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import logging
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshverdict.runtime import probes
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Kill = Callable[[float], Coroutine[Any, Any, None]]
 Tell = Callable[[str, str, str], None]  # type, reason and message of an event about the container
 _NO_LIMIT_S = 3600.0
+log = logging.getLogger(__name__)
 
 
 class ContainerProbes:
@@ -92,8 +94,13 @@ class ContainerProbes:
         self._tasks.append(task)
         return task
 
-    def _ask(self, probe: Mapping[str, Any]) -> Awaitable[probes.Outcome]:
-        return probes.ask(probe, self._record.spec, self._pod.address, self._pod.dial_probe, self._execute)
+    async def _ask(self, probe: Mapping[str, Any]) -> probes.Outcome:
+        pod = self._pod
+        try:
+            return await probes.ask(probe, self._record.spec, pod.address, pod.dial_probe, self._execute)
+        except Exception as error:  # a probe that asks no more would leave its last verdict for ever
+            log.exception("pod %s/%s, container %s: probe", pod.namespace, pod.name, self._record.name)
+            return probes.Outcome(ok=False, message=f"{error!r}")
 
     def _startup_verdict(self, ok: bool, probe: Mapping[str, Any]) -> None:  # noqa: FBT001 - the answer itself
         if ok:

@@ -167,7 +167,8 @@ class DelayLine:
         self._counts = Counts()
         self._report_at = time.monotonic_ns() + _SECOND_NS
         self._cpu = time.process_time()
-        self._unreported = 0
+        self._unreported = 0  # seconds without a line of their own before this one
+        self._pending = b""
 
     def run(self) -> NoReturn:
         """Carry packets until the process is killed."""
@@ -241,12 +242,21 @@ class DelayLine:
         self._report_at += _SECOND_NS
         if self._report_at < now:  # the whole machine slept
             self._report_at = now + _SECOND_NS
-        line = json.dumps(self._summary()).encode() + b"\n"
+        if self._untold():
+            # A supervisor that reads nothing must not stop the packets; the next line tells of this second, too.
+            self._unreported += 1
+            return
+        self._pending = json.dumps(self._summary()).encode() + b"\n"
+        self._unreported = 0
+        self._untold()
+
+    def _untold(self) -> bool:
+        """Write what is left of the last line, as much as there is room for; True if some is left still."""
         try:
-            os.write(self._report, line)
-            self._unreported = 0
+            self._pending = self._pending[os.write(self._report, self._pending) :] if self._pending else b""
         except BlockingIOError:
-            self._unreported += 1  # a supervisor that reads nothing must not stop the packets
+            return True
+        return bool(self._pending)
 
     def _summary(self) -> dict[str, Any]:
         counts, self._counts = self._counts, Counts()

@@ -90,6 +90,8 @@ def _headless(names: Names, base: str, service: Manifest, slices: Iterable[Manif
     unready_too = bool(service["spec"].get("publishNotReadyAddresses"))
     seen = set()
     for piece in slices:
+        if piece.get("addressType", "IPv4") != "IPv4":
+            continue  # the lab has no other addresses
         for endpoint in piece.get("endpoints") or ():
             if not unready_too and not (endpoint.get("conditions") or {}).get("ready", True):
                 continue

@@ -19,6 +19,7 @@ from meshverdict.mesh.capture import ISTIO_UID, render
 from meshverdict.mesh.identity import certificates
 from meshverdict.mesh.inputs import locality, workload
 from meshverdict.mesh.sidecar import Translation, translate
+from meshverdict.mesh.translation_error import TranslationError, naming
 from meshverdict.mesh.values import Mesh, Workload
 from meshverdict.model.errors import LabError
 from meshverdict.runtime.mesh_snapshot import WATCHED, snapshot
@@ -100,6 +101,7 @@ class MeshController:
 
         Raises:
             LabError: The kernel refuses the rules.
+            TranslationError: A resource that has no form in Envoy; the text names it.
         """
         if not has_sidecar(pod):
             return
@@ -112,7 +114,8 @@ class MeshController:
         with contextlib.ExitStack() as failed:
             failed.callback(sidecar.close)  # nobody else knows of its descriptor yet
             (request,) = certificates([proxy], self._settings.trust_domain)
-            files = translate(mesh, proxy, FOLDER).files()
+            with naming(f"the configuration of {proxy.key}"):
+                files = translate(mesh, proxy, FOLDER).files()
             start = bootstrap(proxy, FOLDER)
             if self._identity == "single":
                 start = marked(start)
@@ -179,7 +182,13 @@ class MeshController:
             except Exception as error:
                 # The sidecars keep what they have, and the control plane its life: the next change may mend it.
                 log.exception("the mesh could not be configured")
-                write_statuses(self._objects, self._snapshot(), Outcome(failures=(f"{error!r}",)))
+                self._tell_failure(error)
+
+    def _tell_failure(self, error: Exception) -> None:
+        try:
+            write_statuses(self._objects, self._snapshot(), Outcome(failures=(f"{error!r}",)))
+        except Exception:  # perhaps for the same reason
+            log.exception("and the Istio resources' statuses cannot say so")
 
     async def _round(self) -> None:
         mesh = self._snapshot()
@@ -187,14 +196,20 @@ class MeshController:
             return
         rounds = dict(self._running)
         translations: dict[str, Translation] = {}
+        untranslated: list[str] = []
         for uid, running in rounds.items():
             now = next((w for w in mesh.workloads if w.key == running.workload.key), running.workload)
-            translations[uid] = translate(mesh, now, FOLDER)
+            try:
+                with naming(f"the configuration of {now.key}"):
+                    translations[uid] = translate(mesh, now, FOLDER)
+            except TranslationError as error:
+                untranslated.append(str(error))  # this sidecar keeps what it has, the others go on
             await asyncio.sleep(0)  # the API goes on in between
         results = await asyncio.gather(
             *(self._publish(rounds[uid].sidecar, t) for uid, t in translations.items())
         )
-        failures = tuple(str(error) for error in results if error)
+        # One resource may fail in many sidecars, in the same words.
+        failures = tuple(dict.fromkeys([*untranslated, *(str(error) for error in results if error)]))
         again = any(error and not isinstance(error, RefusedError) for error in results)
         self._served = None if again else (mesh, frozenset(rounds))
         write_statuses(self._objects, mesh, Outcome(failures, len(rounds), tuple(translations.values())))
@@ -212,6 +227,8 @@ class MeshController:
             return error
         except FileNotFoundError:
             return None  # the pod has just gone, and its folder with it
+        except OSError as error:
+            return SidecarError(f"the files of {sidecar.name} cannot be written: {error}")
         return None
 
     # ---- certificates

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.cluster.errors import ApiError
+from meshverdict.model.errors import MeshverdictError
 from meshverdict.model.silence import noticed_at
 from meshverdict.network.addresses import DNS_IP
 from meshverdict.runtime.builtin import BuiltinWorker
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from meshverdict.runtime.node_services import NodeServices
 
 _VOLUME_RETRY_S: Final = 1.0
+_SIDECAR_RETRY_S: Final = 1.0
 _DEFAULT_GRACE_S: Final = 30
 
 Worker = ContainerWorker | BuiltinWorker
@@ -133,9 +135,19 @@ class PodWorker:
         """From an address to the end of the last container."""
         await self._network()
         await self._volumes()
-        if self.services.sidecars is not None:
-            self.services.sidecars.prepare(self.manifest, self.address, self.network, self.volumes.folder)
+        await self._sidecar()
         await self._containers()
+
+    async def _sidecar(self) -> None:
+        """Its traffic captured and its sidecar's files written; tried again, because a resource may be in the way."""
+        while self.services.sidecars is not None:
+            try:
+                self.services.sidecars.prepare(self.manifest, self.address, self.network, self.volumes.folder)
+            except MeshverdictError as error:
+                self.event("Warning", "FailedSidecar", str(error))
+                await asyncio.sleep(_SIDECAR_RETRY_S)
+            else:
+                return
 
     async def _network(self) -> None:
         """An address, the firewall's word that it is enforced, and only then a network."""
@@ -256,10 +268,6 @@ class PodWorker:
         if self._holds_address:
             self._holds_address = False
             self.services.addresses.release(self.node.number, self.address)
-
-    async def abandon(self) -> None:
-        """The pod's object has gone without a deletion that we saw: end everything at once."""
-        await self._stop_all(0.0)
 
     # ---- for containers
 

@@ -95,7 +95,7 @@ async def ask(
                 return Outcome(ok=True)
     except TimeoutError:
         return Outcome(ok=False, message=_timeout_text(probe, container, address))
-    except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         return Outcome(ok=False, message=_error_text(probe, container, address, error))
     return Outcome(
         ok=False, message="gRPC probes are not supported by the embedded lab; use httpGet or tcpSocket"
@@ -110,7 +110,7 @@ async def _exec(command: list[str], timeout: float, execute: Execute) -> Outcome
 async def _http(action: Mapping[str, Any], container: Mapping[str, Any], address: str, dial: Dial) -> Outcome:
     host = action.get("host") or address
     port = port_number(container, action["port"])
-    headers = {h["name"]: h["value"] for h in action.get("httpHeaders") or ()}
+    headers = {h["name"]: h.get("value", "") for h in action.get("httpHeaders") or ()}
     lowered = {name.lower() for name in headers}
     if "host" not in lowered:
         headers["Host"] = f"{host}:{port}"
@@ -133,7 +133,7 @@ async def _http(action: Mapping[str, Any], container: Mapping[str, Any], address
         await writer.drain()
         head = await reader.readuntil(b"\r\n")
         parts = head.split(None, 2)
-        if not parts[0].startswith(b"HTTP/") or len(parts) < 2:
+        if len(parts) < 2 or not parts[0].startswith(b"HTTP/"):
             raise ValueError(f"malformed HTTP response {head[:60]!r}")
         status = int(parts[1])
     finally:

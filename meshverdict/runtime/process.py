@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from meshverdict.runtime.world import Identity
 
 _FIRST_FREE_FD: Final = 3
+_LONGEST_MESSAGE: Final = 4096
 _TIOCSPTLCK: Final = 0x40045431
 _TIOCGPTN: Final = 0x80045430
 
@@ -178,7 +179,9 @@ def _finish(prepare: Callable[[], None], program: Program, failure: int) -> NoRe
     except BaseException as error:  # noqa: BLE001 - the child must end here, with its reason told
         kind = "start" if isinstance(error, StartError) else "create"
         with contextlib.suppress(OSError):
-            os.write(failure, json.dumps({"kind": kind, "message": str(error) or repr(error)}).encode())
+            # Cut, because it is read in one piece, and a name that a manifest chose may be in it.
+            message = (str(error) or repr(error))[:_LONGEST_MESSAGE]
+            os.write(failure, json.dumps({"kind": kind, "message": message}).encode())
     os._exit(128)
 
 

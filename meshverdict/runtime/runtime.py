@@ -7,11 +7,13 @@ The lab's composition root starts it in the supervisor, with the API's objects a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from meshverdict.cluster.errors import ApiError
 from meshverdict.mesh.values import Settings as MeshSettings
 from meshverdict.model.errors import LabError
 from meshverdict.network.addresses import DNS_IP, PodAddresses
@@ -116,6 +118,7 @@ class Runtime:
             networks,
             _nft_settings(options.settings, flows),
             prefix=str(machine.prefix or ""),
+            on_refused=lambda message: _tell_nodes(objects, lab_nodes, message),
         )
         firewall.start()
         keeper = KeeperClient(world.keeper)
@@ -168,6 +171,22 @@ async def _join(
     for request in links:
         await spawner.call(request)
     return None
+
+
+def _tell_nodes(objects: KubeletObjects, lab_nodes: Sequence[Node], message: str) -> None:
+    """What keeps policies from being enforced is told where people look for what is wrong with a node."""
+    for node in lab_nodes:
+        found = objects.get("nodes", None, node.name)
+        if found is None:
+            continue
+        with contextlib.suppress(ApiError):  # an event is worth no failure
+            objects.event(
+                found,
+                type="Warning",
+                reason="FirewallNotUpdated",
+                message=message,
+                source="meshverdict-firewall",
+            )
 
 
 def capacity() -> dict[str, float]:
@@ -294,6 +313,9 @@ class Publisher:
     Args:
         point: The relay's ``point``.
         host_ports: Name of the host socket by the port that it stands for (as asked for, not as bound).
+
+    Attributes:
+        targets: ClusterIP and port of the published Service by the name of the host socket; None where there is none.
     """
 
     def __init__(
@@ -305,6 +327,7 @@ class Publisher:
         self._objects = objects
         self._point = point
         self._ports = host_ports
+        self.targets: dict[str, tuple[str, int] | None] = {}
         self._update()
         self.stop = objects.store.subscribe(self._changed)
 
@@ -320,5 +343,6 @@ class Publisher:
             name = self._ports.get(str(port))
             if name and spec.get("clusterIP") not in (None, "", "None") and spec.get("ports"):
                 targets[name] = (spec["clusterIP"], spec["ports"][0]["port"])
+        self.targets = targets
         for name, target in targets.items():
             self._point(name, target)

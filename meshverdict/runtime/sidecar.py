@@ -135,18 +135,22 @@ class Sidecar:
             _POLL_S
         )  # Envoy needs that long to read a file: asked sooner, it would be asked twice
         while True:
+            missing: Sequence[str] = ()
             try:
                 stats = await ask_admin(self._network, STATS_PATH) if self._network >= 0 else None
-            except (OSError, TimeoutError):
+            except TimeoutError:  # it runs, and is too busy to answer
+                missing = ("its admin interface in time",)
+            except OSError:
                 stats = None
-            if stats is None:
-                self._rejected = {}
-                return False
-            missing = pending(files, stats)
-            if not missing and not warming(stats):
-                self._rejected = rejections(stats)
-                return True
-            self._refuse(stats)
+            if not missing:
+                if stats is None:
+                    self._rejected = {}
+                    return False
+                missing = pending(files, stats)
+                if not missing and not warming(stats):
+                    self._rejected = rejections(stats)
+                    return True
+                self._refuse(stats)
             if time.monotonic() > deadline:
                 raise SidecarError(
                     f"the sidecar of {self.name} does not serve {', '.join(missing[:3]) or 'what is warming'}"

@@ -12,6 +12,7 @@ from typing import Any, Final
 from meshverdict.mesh.bootstrap import HEALTH_PORT, STATS_PORT, command
 from meshverdict.mesh.capture import ISTIO_UID, Capture
 from meshverdict.mesh.inputs import TLS_MODE_LABEL
+from meshverdict.model.digits import is_port, network
 from meshverdict.model.errors import UnsupportedError
 
 Manifest = dict[str, Any]
@@ -112,7 +113,7 @@ def capture(pod: Manifest) -> Capture:
     """What of the pod's traffic passes through its sidecar, by its annotations.
 
     Raises:
-        UnsupportedError: An annotation that the lab does not follow, or a port that is none.
+        UnsupportedError: An annotation that the lab does not follow, or a port or a range that is none.
     """
     annotations = pod["metadata"].get("annotations") or {}
     for key in annotations:
@@ -123,10 +124,12 @@ def capture(pod: Manifest) -> Capture:
                 f"the lab's sidecars capture all but what is excluded by: {known}",
             )
     texts = {name: annotations.get(_TRAFFIC + name) or "" for name in _EXCLUDED}
+    ranges = _ranges(texts)
     return Capture(
+        outbound="*" not in ranges,
         excluded_inbound_ports=_ports(texts, "excludeInboundPorts"),
         excluded_outbound_ports=_ports(texts, "excludeOutboundPorts"),
-        excluded_outbound_ranges=_words(texts["excludeOutboundIPRanges"]),
+        excluded_outbound_ranges=tuple(text for text in ranges if text != "*"),
     )
 
 
@@ -134,9 +137,23 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def _ranges(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """IPv4 networks; ``*`` means all of them."""
+    name = "excludeOutboundIPRanges"
+    words = _words(texts[name])
+    for word in words:
+        written = network(word)
+        if word != "*" and (written is None or written.version != 4):
+            raise UnsupportedError(
+                f"metadata.annotations[{_TRAFFIC}{name}]",
+                f"{word} is not an IPv4 network: write such as 10.0.0.0/8, separated by commas, or *",
+            )
+    return words
+
+
 def _ports(texts: Mapping[str, str], name: str) -> tuple[int, ...]:
     words = _words(texts[name])
     for word in words:
-        if not word.isdigit() or not 1 <= int(word) <= 65535:
+        if not is_port(word):
             raise UnsupportedError(f"metadata.annotations[{_TRAFFIC}{name}]", f"{word} is not a port")
     return tuple(int(word) for word in words)

@@ -219,8 +219,8 @@ class PodVolumes:
             if folder.exists() and any(kind in volume for kind in _LIVE):
                 try:
                     files = live_files(pod, volume, sources)
-                except VolumeError:
-                    continue
+                except (LookupError, VolumeError):
+                    continue  # of one that has gone missing the others' volumes must not wait
                 write_files(folder, files, self._group)
 
     def mounts(self, container: Mapping[str, Any], expanded: Callable[[str], str]) -> list[Mount]:

@@ -102,8 +102,21 @@ def _try_world(writer: int) -> None:
         if uid != 0:
             _write_maps("self", _single(uid), _single(gid), deny_groups=True)
         linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        first = os.fork()  # of the new PID namespace, to which we do not belong ourselves
+        if first == 0:
+            _try_proc(writer)
+        os.waitpid(first, 0)
     except OSError as error:
         os.write(writer, str(error.strerror or error).encode())
+    os._exit(0)
+
+
+def _try_proc(writer: int) -> None:
+    """In a container whose /proc is partly hidden the kernel allows no new one."""
+    try:
+        linux.mount("proc", "/proc", "proc")
+    except OSError as error:
+        os.write(writer, f"a new /proc: {error.strerror or error}".encode())
     os._exit(0)
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from meshverdict.mesh.envoy_filter import merge
 from meshverdict.mesh.sidecar import translate, useless_patches
+from meshverdict.mesh.translation_error import TranslationError
 from meshverdict.mesh.values import Endpoint, Mesh, Port, Resource, Service, Workload
 
 SERVER = Workload("n", "b", "10.0.0.2", {"app": "b"}, "b")
@@ -81,3 +82,53 @@ def test_merging_is_protobufs():
     target = {"a": {"b": 1, "c": 2}, "items": [1], "connect_timeout": "10s"}
     merge(target, {"a": {"b": 3}, "items": [2], "connectTimeout": "1s"})
     assert target == {"a": {"b": 3, "c": 2}, "items": [1, 2], "connect_timeout": "1s"}
+
+
+@pytest.mark.parametrize(
+    ("added", "patched"),
+    [
+        ("CLUSTER, patch: {operation: ADD, value: {type: STATIC}}", "CLUSTER, patch: {operation: MERGE, value: {a: 1}}"),
+        ("CLUSTER, patch: {operation: ADD, value: {name: 'a|b|c|d'}}", "CLUSTER, match: {cluster: {portNumber: 80}}, patch: {operation: REMOVE}"),
+        ("LISTENER, patch: {operation: ADD, value: {name: l, address: {pipe: {path: /x}}, filterChains: [{}]}}", "HTTP_FILTER, patch: {operation: ADD, value: {name: x}}"),
+        ("LISTENER, patch: {operation: ADD, value: {name: l, address: {pipe: {path: /x}}}}", "LISTENER, match: {listener: {portNumber: 9}}, patch: {operation: REMOVE}"),
+        ("LISTENER, patch: {operation: ADD, value: {address: {socketAddress: {portValue: 9}}, filterChains: [{}]}}", "NETWORK_FILTER, match: {listener: {portNumber: 9}}, patch: {operation: ADD, value: {name: x}}"),
+        ("HTTP_FILTER, patch: {operation: INSERT_FIRST, value: {a: 1}}", "HTTP_FILTER, patch: {operation: ADD, value: {name: x}}"),
+        ("VIRTUAL_HOST, patch: {operation: ADD, value: {name: v, domains: [v]}}", "HTTP_ROUTE, patch: {operation: ADD, value: {name: x}}"),
+    ],
+)  # fmt: skip
+def test_what_a_patch_added_is_patched_again(added, patched):
+    """In whatever form it was written: fields that are not there, in the other spelling, a pipe for an address."""
+    patches = [yaml.safe_load(f"{{applyTo: {text}}}") for text in (added, patched)]
+    rule = Resource("EnvoyFilter", "n", "f", {"configPatches": patches})
+    (hits,) = translate(Mesh((SERVICE,), (CLIENT, SERVER), (rule,)), SERVER, "/f").hits
+    assert len(hits.counts) == 2
+    assert hits.counts[0] > 0
+
+
+def test_a_patch_that_fits_nowhere_is_named():
+    """By resource and place, so that its author finds it."""
+    broken = "{applyTo: LISTENER, patch: {operation: ADD, value: {name: l, filterChains: [x]}}}"
+    patch = f"{{applyTo: HTTP_FILTER, patch: {{operation: ADD, value: {LUA}}}}}"
+    patches = [yaml.safe_load(text) for text in (broken, patch)]
+    rule = Resource("EnvoyFilter", "n", "f", {"configPatches": patches})
+    with pytest.raises(TranslationError, match=r"EnvoyFilter n/f: spec\.configPatches\[1\]"):
+        translate(Mesh((SERVICE,), (CLIENT, SERVER), (rule,)), SERVER, "/f")
+
+
+def test_a_redirect_code_of_zero_is_the_default():
+    """Istio's zero is not set."""
+    spec = {"hosts": ["b"], "http": [{"redirect": {"uri": "/a", "redirectCode": 0}}]}
+    (route,) = _routes(spec)["b.n.svc.cluster.local:80"]
+    assert route["redirect"] == {"path_redirect": "/a"}
+
+
+def test_hosts_in_other_letters_are_the_same_host():
+    """Envoy refuses the second, and with it the whole table."""
+    spec = {"hosts": ["Foo.com", "foo.com"], "http": [{"redirect": {"uri": "/a"}}]}
+    assert [name for name in _routes(spec) if name.lower() == "foo.com:80"] == ["Foo.com:80"]
+
+
+def _routes(spec):
+    rule = Resource("VirtualService", "n", "v", spec)
+    (table,) = translate(Mesh((SERVICE,), (CLIENT, SERVER), (rule,)), CLIENT, "/f").routes
+    return {host["name"]: host["routes"] for host in table["virtual_hosts"]}

@@ -121,6 +121,36 @@ def test_envoy_takes_every_field(group, tmp_path):
         assert real_envoy.complaint(config, tmp_path, quiet=True) == ""
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"headers": {"request": {"set": {"x": "100%%"}}}},
+        {"headers": {"request": {"add": {"x": "%REQ(:path)%"}}}},
+        {"headers": {"response": {"set": {"x": "a %START_TIME(%s.%3f)% b"}}}},
+        {"headers": {"response": {"add": {"x": "%REQ(X-A?X-B):3%%PROTOCOL%"}}}},
+        {"headers": {"request": {"set": {"x": "\u00e9", "y": ""}}}},
+        {"directResponse": {"status": 200, "body": {"string": "x" * 200_000}}},
+    ],
+    ids=["percent", "request", "time", "two", "odd", "large"],
+)
+def test_texts_that_are_accepted_are_taken_by_envoy(part, tmp_path):
+    """Percent signs that mean something, and answers beyond Envoy's own limit of 4 kB."""
+    route = part if "directResponse" in part else {"route": [{"destination": {"host": "b"}}], **part}
+    manifest = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "x", "namespace": "n"},
+        "spec": {"hosts": ["b"], "http": [route]},
+    }
+    check(manifest)
+    (request,) = certificates([CLIENTS[0]])
+    for file in Authority().files(request, str(tmp_path)):
+        Path(file.path).write_text(file.text)
+    ours = _translated([manifest], str(tmp_path))[0]
+    config = real_envoy.static(ours, bootstrap(CLIENTS[0], str(tmp_path)))
+    assert real_envoy.complaint(config, tmp_path, quiet=True) == ""
+
+
 def _allowed(shape, path=()):
     if isinstance(shape, Object) and shape.fields:
         for key, child in shape.fields.items():

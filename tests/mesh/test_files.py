@@ -49,7 +49,9 @@ def test_a_cluster_goes_after_the_route_that_named_it():
 def test_no_two_resources_share_a_file():
     """Cluster names differ in characters that file names cannot have."""
     names = ["outbound|80|v1|a.b.svc.cluster.local", "outbound|80||a.b.svc.cluster.local", "inbound|80||"]
-    assert len({endpoint_file("/f", name) for name in names}) == 3
+    long = [f"outbound|{port}||{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}.com" for port in (80, 81)]
+    assert len({endpoint_file("/f", name) for name in [*names, *long]}) == 5
+    assert all(len(endpoint_file("", name).encode()) < 250 for name in long)
 
 
 def test_versions_tell_what_is_live():
@@ -64,10 +66,12 @@ def test_versions_tell_what_is_live():
             f'listener_manager.lds.version_text: "{live["lds.json"]}"',
             "listener_manager.lds.update_rejected: 0",
             "cluster_manager.cds.update_rejected: 2",
+            "cluster_manager.cds.update_failure: 1",
+            "listener_manager.lds.update_failure: 1",
             "cluster_manager.warming_clusters: 1",
             "listener_manager.total_listeners_warming: 2",
         ]
     )
     assert pending(files, stats) == ["rds-80.json"]
     assert warming(stats) == 3
-    assert rejections(stats) == {"cluster_manager.cds": 2}
+    assert rejections(stats) == {"cluster_manager.cds": 3, "listener_manager.lds": 1}

@@ -169,3 +169,18 @@ def test_windows_that_are_over_are_forgotten():
         for number in range(100):
             limits.take("shop", [("PATH", f"/{hour}/{number}")], 1, hour * 3600.0)
     assert sum(len(counts) for _, counts in limits._windows.values()) == 100
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (({"domain": "d"}, {"domain": "d"}), "duplicate domain 'd'"),
+        (({"domain": "d", "descriptors": [{"key": "k"}, {"key": "k"}]},), "duplicate descriptor"),
+        (({"domain": "d", "descriptors": [{"key": "k", "value": "a*"}]},), "wildcards are not matched here"),
+        (({"domain": "d", "descriptors": [{"key": "k", "rate_limit": {}}]},), r"rate_limit.unit ''"),
+    ],
+)
+def test_limits_that_would_not_hold_are_refused(files, words):
+    """Whatever would be counted by another rule than the one that is written, or by none."""
+    with pytest.raises(UsageError, match=words):
+        Limits(files)

@@ -6,10 +6,8 @@ import pytest
 
 from meshverdict.mesh.clusters import outbound
 from meshverdict.mesh.inbound import served_ports
-from meshverdict.mesh.injection import capture, wants_sidecar
 from meshverdict.mesh.inputs import protocol, service, workload
 from meshverdict.mesh.values import Locality, Mesh
-from meshverdict.model.errors import UnsupportedError
 
 NODE = {"topology.kubernetes.io/zone": "zone-a", "topology.kubernetes.io/region": "lab"}
 POD = {
@@ -93,34 +91,3 @@ def test_a_pod_that_ends_serves_what_still_comes():
     assert [served.number for served in served_ports(mesh, pod)] == [8080]
     (reached,) = (c for c in outbound(mesh, pod, "/x") if c.cluster["name"].startswith("outbound|80|"))
     assert reached.assignment["endpoints"] == []
-
-
-@pytest.mark.parametrize(
-    ("space", "own", "expected"),
-    [
-        ("enabled", None, True),
-        ("enabled", "false", False),
-        (None, None, False),
-        (None, "true", True),
-        ("disabled", "true", False),
-    ],
-)
-def test_the_namespace_and_the_pod_decide_about_a_sidecar(space, own, expected):
-    """As Istio's injector does."""
-    labels = {"istio-injection": space} if space else {}
-    pod = {"metadata": {"labels": {"sidecar.istio.io/inject": own} if own else {}}, "spec": {}}
-    assert wants_sidecar(pod, labels) is expected
-
-
-def test_annotations_leave_traffic_out():
-    """Istio's three exclusions are honoured; any other of its traffic annotations is refused by name."""
-    prefix = "traffic.sidecar.istio.io/"
-    found = capture(
-        {f"{prefix}excludeOutboundPorts": "6379, 443", f"{prefix}excludeOutboundIPRanges": "10.9.0.0/16"}
-    )
-    assert found.excluded_outbound_ports == (6379, 443)
-    assert found.excluded_outbound_ranges == ("10.9.0.0/16",)
-    with pytest.raises(UnsupportedError, match="includeInboundPorts"):
-        capture({f"{prefix}includeInboundPorts": "80"})
-    with pytest.raises(UnsupportedError, match="port numbers"):
-        capture({f"{prefix}excludeInboundPorts": "x"})

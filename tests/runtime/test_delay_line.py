@@ -20,7 +20,7 @@ from worlds import in_world, plain_user_world
 from meshverdict.cluster.store import Store
 from meshverdict.model.histogram import Histogram
 from meshverdict.model.settings import LabSettings
-from meshverdict.runtime.delay_line import COMPENSATION_NS, Delays
+from meshverdict.runtime.delay_line import COMPENSATION_NS, DelayLine, Delays
 from meshverdict.runtime.delay_report import telemetry_line
 from meshverdict.runtime.flows import PodNames
 from meshverdict.runtime.keeper import WorldHandle
@@ -114,6 +114,36 @@ def test_the_end_of_the_line_is_the_end_of_the_lab(tmp_path: Path) -> None:
             await wait_until(lambda: bool(running.lost))
 
     in_world(body, tmp_path)
+
+
+def test_a_report_that_nobody_reads_is_told_later_and_whole() -> None:
+    """A pipe that is full takes a part of a line; the rest follows, and what happened meanwhile is in the next one."""
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        line = DelayLine([], Delays(0, 0), writer)
+
+        def second(packets: int) -> None:
+            line._counts.packets += packets
+            line._counts.late_us |= dict.fromkeys(range(1000), 1)  # 10 kB of report
+            line._report_at = 0
+            line._tell_in_a_quiet_moment()
+
+        for _ in range(20):
+            second(1)
+        told = b""
+        for _ in range(3):
+            told += os.read(reader, 1 << 20)
+            second(1)
+        *lines, rest = (told + os.read(reader, 1 << 20)).split(b"\n")
+        found = [json.loads(text) for text in lines]
+        assert rest == b""
+        assert sum(report["packets"] for report in found) == 23
+        assert sum(report["unreported"] for report in found) == 23 - len(found) > 0
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_addresses_become_pods_and_microseconds_a_histogram() -> None:

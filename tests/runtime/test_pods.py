@@ -18,6 +18,7 @@ from worlds import in_world, plain_user_world
 from meshverdict.cluster.backend import BackendError
 from meshverdict.runtime import backoff, container_plan
 from meshverdict.runtime.keeper import WorldHandle
+from meshverdict.runtime.runtime import traffic_pod
 
 pytestmark = pytest.mark.root
 SLEEP = {"image": "busybox", "command": ["sleep", "1000"]}
@@ -226,6 +227,7 @@ def test_an_unknown_image_lists_the_table_and_a_late_config_map_is_enough(tmp_pa
             assert found["status"]["phase"] == "Pending"
             found = await objects.until("test", "nocm", waiting_for("CreateContainerConfigError"))
             assert state(found)["waiting"]["message"] == 'configmap "late" not found'
+            assert found["status"]["containerStatuses"][0]["restartCount"] == 0
             data = {
                 "kind": "ConfigMap",
                 "metadata": {"name": "late", "namespace": "test"},
@@ -236,6 +238,74 @@ def test_an_unknown_image_lists_the_table_and_a_late_config_map_is_enough(tmp_pa
             assert await running.logged("test", "nocm", "c0", "now\n")
             with pytest.raises(BackendError, match="waiting to start"):
                 await running.log("test", "noimage", "c0")
+
+    in_world(body, tmp_path)
+
+
+def test_a_command_in_a_container_has_the_environment_of_its_start(tmp_path: Path) -> None:
+    """Also when the ConfigMap that it came from is gone: probes go on, preStop runs, and the pod ends."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            objects = running.objects
+            data = {"kind": "ConfigMap", "metadata": {"name": "cm", "namespace": "test"}, "data": {"K": "v"}}
+            objects.create("configmaps", data)
+            probe = {
+                "exec": {"command": ["sh", "-c", "test $K = v"]},
+                "periodSeconds": 1,
+                "failureThreshold": 1,
+            }
+            hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo bye $K > /proc/1/fd/1"]}}}
+            source = [{"configMapRef": {"name": "cm"}}]
+            spec = shell(
+                "trap exit TERM; sleep 100 & wait", envFrom=source, readinessProbe=probe, lifecycle=hook
+            )
+            objects.create("pods", pod("p", spec))
+            await objects.until("test", "p", is_ready)
+            objects.store.remove("configmaps", "test", "cm")
+            assert await running.run("test", "p", "c0", "sh", "-c", "echo $K") == (0, "v\n", "")
+            await asyncio.sleep(2.5)
+            found = objects.get("pods", "test", "p")
+            assert found
+            assert is_ready(found)
+            log = next((world.scratch / "logs").rglob("c0/0.log"))
+            objects.delete_pod("test", "p")
+            await objects.until("test", "p", is_gone)
+            assert "FailedPreStopHook" not in objects.reasons()
+            assert not log.exists() or "bye v" in log.read_text()
+
+    in_world(body, tmp_path)
+
+
+def test_a_probe_may_print_more_than_a_pipe_holds(tmp_path: Path) -> None:
+    """Its status decides; of what it printed the beginning is kept."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            script = "yes no | head -c 1000000; exit 7"
+            probe = {"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1, "timeoutSeconds": 5}
+            running.objects.create("pods", pod("p", {**SLEEP, "readinessProbe": probe}))
+            await wait_until(lambda: "Unhealthy" in running.objects.reasons())
+            message = next(e[2] for e in running.objects.events if e[1] == "Unhealthy")
+            assert message.startswith("Readiness probe failed: no\nno\n")
+            assert 10_000 < len(message) < 11_000
+
+    in_world(body, tmp_path)
+
+
+def test_a_part_of_the_lab_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """And is never Ready: in a lab of one zone there is no traffic between zones to count."""
+
+    async def body(world: WorldHandle) -> None:
+        async with lab(world, world.scratch) as running:
+            running.objects.create("pods", traffic_pod(running.runtime.nodes[0]))
+            found = await running.objects.until(
+                "meshverdict-system", "traffic", waiting_for("RunContainerError")
+            )
+            assert "this lab has one zone" in state(found)["waiting"]["message"]
+            assert not is_ready(found)
+            running.objects.delete_pod("meshverdict-system", "traffic")
+            await running.objects.until("meshverdict-system", "traffic", is_gone)
 
     in_world(body, tmp_path)
 
@@ -279,9 +349,11 @@ def test_jobs_pods_end_as_succeeded_or_failed(tmp_path: Path) -> None:
             objects.create(
                 "pods", pod("missing", {"image": "busybox", "command": ["nosuch"]}, restartPolicy="Never")
             )
+            endless = {"image": "busybox", "command": ["n" * 50_000]}
+            objects.create("pods", pod("endless", endless, restartPolicy="Never"))
             objects.create("pods", pod("killed", shell("kill -9 $$"), restartPolicy="Never"))
             await objects.until("test", "done", has_phase("Succeeded"))
-            for name in ("fail", "missing"):
+            for name in ("fail", "missing", "endless"):
                 await objects.until("test", name, has_phase("Failed"))
             await asyncio.sleep(0.1)
             done, fail, missing = (objects.get("pods", "test", n) for n in ("done", "fail", "missing"))
@@ -294,6 +366,9 @@ def test_jobs_pods_end_as_succeeded_or_failed(tmp_path: Path) -> None:
             ended = state(missing)["terminated"]
             assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
             assert ended["message"] == 'exec: "nosuch": executable file not found in $PATH'
+            endless = objects.get("pods", "test", "endless")
+            assert endless
+            assert state(endless)["terminated"]["message"].startswith('exec: "nnnn')
             objects.delete_pod("test", "done")
             await objects.until("test", "done", is_gone)
 

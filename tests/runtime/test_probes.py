@@ -72,13 +72,17 @@ async def never(_command: list[str], _timeout: float) -> tuple[int, str]:
         (b"HTTP/1.0 503 No\r\n\r\n", False, "HTTP probe failed with statuscode: 503"),
         (b"nonsense\r\n\r\n", False, "malformed HTTP response"),
         (b"", False, "0 bytes read"),
+        (b"\r\n\r\n", False, "malformed HTTP response"),
+        (b"x" * 100_000, False, "Separator is not found"),
         (None, False, "context deadline exceeded"),
     ],
 )
 async def test_http_answers(answer: bytes | None, *, ok: bool, message: str) -> None:
     """2xx and 3xx are good; everything else says what was wrong."""
     async with server(answer) as port:
-        probe = {"httpGet": {"path": "/x", "port": "web"}, "timeoutSeconds": 0.2}
+        # A header without a value is allowed: Go reads it as the empty one.
+        action = {"path": "/x", "port": "web", "httpHeaders": [{"name": "X-Empty"}]}
+        probe = {"httpGet": action, "timeoutSeconds": 0.2 if answer is None else 5}
         container = {"name": "c", "ports": [{"name": "web", "containerPort": port}]}
         outcome = await ask(probe, container, "127.0.0.1", asyncio.open_connection, never)
     assert outcome.ok == ok

@@ -58,7 +58,18 @@ def test_excluded_traffic_is_left_alone():
     traffic = "traffic.sidecar.istio.io/"
     found = capture(pod(annotations={f"{traffic}excludeInboundPorts": "9102, 80"}))
     assert found.excluded_inbound_ports == (9102, 80)
-    for key, value in (("excludeOutboundPorts", "0"), ("includeInboundPorts", "80")):
+    everything = capture(pod(annotations={f"{traffic}excludeOutboundIPRanges": "*"}))
+    assert not everything.outbound
+    assert "10.9.0.0/16" in render(
+        capture(pod(annotations={f"{traffic}excludeOutboundIPRanges": "10.9.0.0/16"}))
+    )
+    for key, value in (
+        ("excludeOutboundPorts", "0"),
+        ("excludeOutboundPorts", "²"),
+        ("excludeOutboundIPRanges", "foo"),
+        ("excludeOutboundIPRanges", "10.0.0.0/255.0.0.0"),
+        ("includeInboundPorts", "80"),
+    ):
         with pytest.raises(UnsupportedError, match=key):
             injected(pod(annotations={traffic + key: value}))
 

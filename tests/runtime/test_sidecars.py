@@ -68,12 +68,35 @@ NOWHERE = RATE_LIMIT.replace("local-ratelimit", "nowhere", 1).replace(
 )
 
 
+# The second patch meets a chain of the first that is none.
+UNTRANSLATED = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: untranslated, namespace: c-app-count}
+spec:
+  configPatches:
+    - applyTo: LISTENER
+      patch: {operation: ADD, value: {name: odd, filterChains: [none]}}
+    - applyTo: HTTP_FILTER
+      patch: {operation: ADD, value: {name: x}}
+"""
+TEAPOT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: teapot, namespace: b-apacherr}
+spec:
+  hosts: [app-count-svc.c-app-count.svc.cluster.local]
+  http: [{directResponse: {status: 418}}]
+"""
+
+
 class Lab:
     """One lab with sidecars."""
 
     def __init__(self, state: Path) -> None:
         self.env = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "MESHVERDICT_CONTEXT")}
         self.env["XDG_STATE_HOME"] = str(state)
+        self.applied: list[str] = []
         self.info = json.loads(
             self.command("up", "-o", "json", "--sidecars", "--port", str(_free_port())).stdout
         )
@@ -112,16 +135,33 @@ class Lab:
             status, answer = self.api("POST", collection(manifest), manifest)
             assert status == 201, answer
             paths.append(f"{collection(manifest)}/{manifest['metadata']['name']}")
+            self.applied.append(paths[-1])
         return paths
+
+    def remove_what_was_applied(self) -> None:
+        """What a test that failed has left, gone: the tests after it meet the lab as it was."""
+        for path in self.applied:
+            self.api("DELETE", path)
+        self.applied = []
+
+    def conditions(self, path: str) -> dict:
+        """The conditions of a resource by type, as soon as its status, written after the sidecars' answers, has any."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            _, obj = self.api("GET", path)
+            if found := {c["type"]: c for c in (obj.get("status") or {}).get("conditions") or ()}:
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"{path} has no conditions")
 
     def reconciled(self, path: str) -> dict:
         """The conditions of a resource that its sidecars serve."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            _, obj = self.api("GET", path)
-            found = {c["type"]: c for c in (obj.get("status") or {}).get("conditions") or ()}
+            found = self.conditions(path)
             if found.get("Reconciled", {}).get("status") == "True":
                 return found
+            time.sleep(0.02)
         raise AssertionError(f"{path} is not reconciled: {found}")
 
     def get(self, path: str) -> int:
@@ -165,10 +205,17 @@ def _trusting(config: dict) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def shared_lab(tmp_path_factory):
     made = Lab(tmp_path_factory.mktemp("state"))
     yield made
     made.command("down")
+
+
+@pytest.fixture
+def lab(shared_lab):
+    """The module's lab; what a test applies is gone after it, also when it fails."""
+    yield shared_lab
+    shared_lab.remove_what_was_applied()
 
 
 def ready(pod: dict) -> bool:
@@ -257,20 +304,30 @@ def test_unsupported_field_is_refused_by_name(lab):
     assert answer["details"]["causes"][0]["field"] == "spec.http[0].match[0].statPrefix"
 
 
-def test_refused_configuration_changes_nothing(lab):
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda config: {**config, "value": {**config["value"], "no_such_field": True}},
+        lambda config: {**config["value"], "@type": config["type_url"], "stat_prefix": [1]},
+        lambda config: {"@type": config["type_url"] + "Nobody"},
+    ],
+    ids=["unknown field", "wrong type", "unknown message"],
+)
+def test_refused_configuration_changes_nothing(lab, spoilt):
     """What Envoy itself refuses is told in the status; the sidecars go on as before, and take the next good change."""
     wrong = yaml.safe_load(RATE_LIMIT)
-    value = wrong["spec"]["configPatches"][0]["patch"]["value"]["typed_config"]["value"]
-    value["no_such_field"] = True
+    given = wrong["spec"]["configPatches"][0]["patch"]["value"]
+    wrong["spec"]["configPatches"][0]["patch"]["value"] = {
+        **given,
+        "typed_config": spoilt(given["typed_config"]),
+    }
     status, answer = lab.api("POST", collection(wrong), wrong)
     if status == 201:
         path = f"{collection(wrong)}/{wrong['metadata']['name']}"
-        deadline = time.monotonic() + 5
-        conditions = []
-        while not conditions and time.monotonic() < deadline:
-            conditions = (lab.api("GET", path)[1].get("status") or {}).get("conditions") or []
-        assert conditions[0]["status"] == "False"
-        assert "refuses" in conditions[0]["message"]
+        lab.applied.append(path)
+        condition = next(iter(lab.conditions(path).values()))
+        assert condition["status"] == "False"
+        assert "refuses" in condition["message"]
         lab.api("DELETE", path)
     else:
         assert status in {400, 422}, answer
@@ -278,6 +335,46 @@ def test_refused_configuration_changes_nothing(lab):
     (good,) = lab.apply(NOWHERE)
     lab.reconciled(good)
     lab.api("DELETE", good)
+
+
+def test_what_cannot_be_translated_stops_nobody_else(lab):
+    """The status names resource and patch, and other sidecars go on with what comes next.
+
+    A new pod that the resource selects says why it waits, and starts once the resource has gone.
+    """
+    (broken,) = lab.apply(UNTRANSLATED)
+    (teapot,) = lab.apply(TEAPOT)
+    lab.until("/count/get", 418)
+    condition = lab.conditions(broken)["Reconciled"]
+    assert condition["status"] == "False"
+    assert "EnvoyFilter c-app-count/untranslated: spec.configPatches[1]" in condition["message"]
+    (old,) = lab.pods("c-app-count")
+    base = "/api/v1/namespaces/c-app-count"
+    containers = [{"name": "waits", "image": "busybox", "command": ["sleep", "60"]}]
+    pod = {
+        "metadata": {"name": "waits"},
+        "spec": {"containers": containers, "terminationGracePeriodSeconds": 0},
+    }
+    assert lab.api("POST", f"{base}/pods", {"apiVersion": "v1", "kind": "Pod", **pod})[0] == 201
+    try:
+        _within(
+            5,
+            lambda: any(e["reason"] == "FailedSidecar" for e in lab.api("GET", f"{base}/events")[1]["items"]),
+        )
+        for path in (broken, teapot):
+            lab.api("DELETE", path)
+        _within(5, lambda: lab.api("GET", f"{base}/pods/waits")[1]["status"]["phase"] == "Running")
+    finally:
+        lab.api("DELETE", f"{base}/pods/waits")
+    _within(5, lambda: [p["metadata"]["uid"] for p in lab.pods("c-app-count")] == [old["metadata"]["uid"]])
+    lab.until("/count/get", 200)
+
+
+def _within(seconds, holds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_killed_envoy_is_started_again(lab):

@@ -117,6 +117,34 @@ def test_what_cannot_be_mounted_is_named(tmp_path: Path, volume: dict[str, Any],
         volumes.prepare(pod("p", {"image": "x"}, volumes=[{"name": "v", **volume}]), SOURCES)
 
 
+def test_what_has_gone_missing_stays_and_the_others_change(tmp_path: Path) -> None:
+    """A pod outlives its ServiceAccount and its Secret; its other volumes are still brought up to date."""
+    there = {("configmaps", "cm"): {"kind": "ConfigMap", "data": {"a": "1"}}, **OBJECTS}
+    gone = False
+
+    def token(*_: object) -> str:
+        if gone:
+            raise LookupError("service account test/default is not there")
+        return "token"
+
+    sources = Sources(lambda resource, name: there.get((resource, name)), token, {})
+    projected = {"sources": [{"serviceAccountToken": {"path": "token"}}]}
+    kinds: list[dict[str, Any]] = [
+        {"name": "account", "projected": projected},
+        {"name": "secret", "secret": {"secretName": "s"}},
+        {"name": "settings", "configMap": {"name": "cm"}},
+    ]
+    manifest = pod("p", {"image": "x"}, volumes=kinds)
+    volumes = PodVolumes(tmp_path, os.getuid(), None)
+    volumes.prepare(manifest, sources)
+    gone = True
+    del there["secrets", "s"]
+    there["configmaps", "cm"] = {"kind": "ConfigMap", "data": {"a": "2"}}
+    volumes.refresh(manifest, sources)
+    found = {name: shown(volumes.path(name)) for name in ("account", "secret", "settings")}
+    assert found == {"account": {"token": b"token"}, "secret": {"p": b"pass"}, "settings": {"a": b"2"}}
+
+
 def test_mounts_parents_first_and_live_volumes_read_only(tmp_path: Path) -> None:
     """A volume inside another's mount path comes after it."""
     volumes = PodVolumes(tmp_path, os.getuid(), None)

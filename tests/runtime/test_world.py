@@ -67,8 +67,8 @@ def busy_world(world: WorldHandle) -> int:
             os._exit(0)
     world.keeper.send(b"")  # keeps the handle in use
     Path(world.scratch / "up").touch()
-    os.write(3, b"up")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    os.write(3, b"up")  # last: a first process without a handler hears no SIGTERM
     time.sleep(60)
     return 9
 
@@ -156,14 +156,18 @@ def test_the_world_ends_when_the_tie_is_cut(tmp_path: Path) -> None:
     """A lab that a run has started ends with the run, however the run ends."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, False)
+    told, tells = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(writer)
         keeper, _ = start_keeper(tmp_path, tie=reader)
+        os.write(tells, b"up")
         _, status = os.waitpid(keeper, 0)
         os._exit(os.waitstatus_to_exitcode(status))
     os.close(reader)
-    time.sleep(0.3)
+    os.close(tells)
+    assert os.read(told, 2) == b"up"
+    os.close(told)
     below = descendants(child)
     os.close(writer)
     _, status = os.waitpid(child, 0)

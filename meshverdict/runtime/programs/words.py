@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
-from typing import Final, NoReturn
+from typing import NoReturn
 
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+from meshverdict.model import durations
 
 
 def duration(text: str) -> float:
     """Seconds of ``1s``, ``500ms`` or ``1m30s``; ``0`` needs no unit.
 
     Raises:
-        ArgumentTypeError: It is none.
+        ArgumentTypeError: It is none, or less than none.
     """
-    if text == "0":
-        return 0.0
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise argparse.ArgumentTypeError(f'time: invalid duration "{text}"')
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    try:
+        found = float(durations.seconds(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if found < 0:
+        raise argparse.ArgumentTypeError(f'negative duration "{text}"')
+    return found
 
 
 def truth(text: str) -> bool:
