@@ -1,8 +1,9 @@
 """The seed's example app: keeps the time in Redis and tells it.
 
-/set stores the time of now, /get tells it, /reset forgets it, / leads to /get, /version tells the app's own
-version. /healthz and /readyz both ask Redis for a PING, as in the seed; a liveness probe should therefore
-use neither (the manifests' asks the metrics port): restarting the app brings no Redis back.
+/set stores the time of now, /get tells it, /reset forgets it, / leads to /get, /version tells the app's own version.
+With ?key=NAME they mean the time of that name, of which a sharded Redis has each in one place. /healthz and /readyz
+both ask Redis for a PING, as in the seed; a liveness probe should therefore use neither (the manifests' asks the
+metrics port): restarting the app brings no Redis back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 import redis
-from flask import Flask, Response, g, redirect, request
+from flask import Flask, Response, abort, g, redirect, request
 from metrics import DURATION
 from settings import Settings
 from timestore import TimeStore
@@ -24,11 +25,20 @@ if TYPE_CHECKING:
 SETTINGS = Settings.from_env(os.environ)
 STORE = TimeStore(SETTINGS)
 APP = Flask(__name__)
+LONGEST_NAME = 64
 
 
 def answer(body: dict[str, object], status: int = 200) -> Response:
     """A JSON answer, formatted as the seed's ``json.dumps`` does."""
     return Response(json.dumps(body), status=status, mimetype="application/json")
+
+
+def name_asked() -> str:
+    """The name in the request's query; none is the seed's one time."""
+    name = request.args.get("key", "")
+    if len(name) > LONGEST_NAME:
+        abort(answer({"error": f"key: {len(name)} characters; at most {LONGEST_NAME} are possible"}, 400))
+    return name
 
 
 def work(settings: Settings) -> None:
@@ -74,21 +84,21 @@ def redisapp() -> AnyResponse:
 def set_var() -> Response:
     """Set the time."""
     work(SETTINGS)
-    return answer({"time": STORE.set_now()})
+    return answer({"time": STORE.set_now(name_asked())})
 
 
 @APP.get("/get")
 def get_var() -> Response:
     """Get the time."""
     work(SETTINGS)
-    return answer({"time": STORE.get()})
+    return answer({"time": STORE.get(name_asked())})
 
 
 @APP.get("/reset")
 def reset() -> Response:
     """Reset the time."""
     work(SETTINGS)
-    return answer({"time": STORE.reset()})
+    return answer({"time": STORE.reset(name_asked())})
 
 
 @APP.get("/version")

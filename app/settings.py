@@ -2,12 +2,12 @@
 
 | variable | default | meaning |
 |---|---|---|
-| REDIS_ENDPOINT | redis-svc.d-redis.svc.cluster.local | Redis: host name or address |
-| REDIS_WRITE_ENDPOINT |  | where /set and /reset go, where that is another one (a primary); empty: REDIS_ENDPOINT |
+| REDIS_ENDPOINT | redis-svc.d-redis.svc.cluster.local | Redis: host name or address; several, with commas: shards |
+| REDIS_WRITE_ENDPOINT |  | where /set and /reset go, where that is another one (a primary; one for each shard); empty: REDIS_ENDPOINT |
 | REDIS_PORT | 6379 | Redis: port |
 | REDIS_TIMEOUT_S | 1.0 | seconds that all work on Redis for one request may take together |
 | REDIS_CONNECTION | pooled | `pooled`: connections are kept; `fresh`: one is made for each request |
-| REDIS_POOL | 0 | pooled: 0 keeps as many connections as are needed at once, and uses the last one first; N uses N in turn |
+| REDIS_POOL | 0 | pooled: 0 keeps as many connections as are needed at once, and uses the last one first; N uses N in turn, of each shard |
 | HEALTH | strict | `strict`: 503 when Redis does not answer; `seed`: 200 with `{"ping": "FAIL"}` |
 | WORK_MS | 0 | milliseconds of artificial work in each of /set, /get and /reset |
 | WORK_KIND | sleep | `sleep`: a thread waits; `cpu`: a thread computes |
@@ -60,9 +60,25 @@ class Settings:
         Raises:
             SettingError: A variable has a wrong value; the message names it and what is possible.
         """
+        endpoint, write = (
+            env.get("REDIS_ENDPOINT") or cls().redis_endpoint,
+            env.get("REDIS_WRITE_ENDPOINT") or "",
+        )
+        hosts = {
+            "REDIS_ENDPOINT": endpoint.split(","),
+            "REDIS_WRITE_ENDPOINT": (write or endpoint).split(","),
+        }
+        for name, given in hosts.items():
+            if not all(host.strip() for host in given):
+                raise SettingError(f"{name}={env[name]}: a host between each two commas is needed")
+        if len({len(given) for given in hosts.values()}) > 1:
+            count = len(hosts["REDIS_ENDPOINT"])
+            raise SettingError(
+                f"REDIS_WRITE_ENDPOINT={write}: as many hosts as in REDIS_ENDPOINT ({count}) are needed"
+            )
         return cls(
-            redis_endpoint=env.get("REDIS_ENDPOINT") or cls().redis_endpoint,
-            redis_write_endpoint=env.get("REDIS_WRITE_ENDPOINT") or "",
+            redis_endpoint=endpoint,
+            redis_write_endpoint=write,
             redis_port=int(_number(env, "REDIS_PORT", 6379, 1, 65535)),
             redis_timeout_s=_number(env, "REDIS_TIMEOUT_S", 1.0, 0.001, 3600),
             redis_connection=_choice(env, "REDIS_CONNECTION", ("pooled", "fresh")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from datetime import datetime
 from queue import Queue
@@ -85,42 +86,62 @@ class BoundedConnection(redis.Connection):
 
 
 class TimeStore:
-    """The seed's one key in Redis.
+    """The seed's one key in Redis, and one for each name that a caller asks by.
 
-    Where writes have an endpoint of their own, they are read back there: a replica may not have them yet.
+    Of several shards each key has one, by its checksum: every process finds the same. Where writes have an endpoint
+    of their own, they are read back there: a replica may not have them yet.
     Every method raises ``redis.RedisError`` when Redis has not answered within the timeout.
     """
 
     def __init__(self, settings: Settings) -> None:
-        hosts = dict.fromkeys(
-            [settings.redis_endpoint, settings.redis_write_endpoint or settings.redis_endpoint]
-        )
-        self.name = " or ".join(f"{host}:{settings.redis_port}" for host in hosts)
-        self._readers = Server(settings, settings.redis_endpoint)
-        write = settings.redis_write_endpoint
-        self._writer = Server(settings, write) if write else self._readers
+        read = settings.redis_endpoint.split(",")
+        write = settings.redis_write_endpoint.split(",") if settings.redis_write_endpoint else read
+        hosts = dict.fromkeys([*read, *write])
+        self.name = " or ".join(f"{host.strip()}:{settings.redis_port}" for host in hosts)
+        self._readers = [Server(settings, host.strip()) for host in read]
+        self._writers = self._readers if write is read else [Server(settings, host.strip()) for host in write]
 
-    def set_now(self) -> str:
+    def set_now(self, name: str = "") -> str:
         """Store the time of now; returns what Redis then holds."""
-        with self._writer.client() as client:
-            client.set(KEY, str(datetime.now()))  # noqa: DTZ005 - the seed stores local time without a zone
-            return str(client.get(KEY))
+        key = _key(name)
+        with _shard(self._writers, key).client() as client:
+            client.set(key, str(datetime.now()))  # noqa: DTZ005 - the seed stores local time without a zone
+            return str(client.get(key))
 
-    def get(self) -> str:
+    def get(self, name: str = "") -> str:
         """What Redis holds, as the seed prints it: ``b'2019-12-28 20:06:33.919059'``, or ``None``."""
-        with self._readers.client() as client:
-            return str(client.get(KEY))
+        key = _key(name)
+        with _shard(self._readers, key).client() as client:
+            return str(client.get(key))
 
-    def reset(self) -> str:
+    def reset(self, name: str = "") -> str:
         """Forget the time; returns what Redis then holds."""
-        with self._writer.client() as client:
-            client.delete(KEY)
-            return str(client.get(KEY))
+        key = _key(name)
+        with _shard(self._writers, key).client() as client:
+            client.delete(key)
+            return str(client.get(key))
 
     def ping(self) -> bool:
-        """Whether Redis answers a PING: the one that is read from."""
-        with self._readers.client() as client:
+        """Whether Redis answers a PING: one of those that are read from.
+
+        One shard's silence takes no app out of its Service: the others' keys are still to be had.
+        """
+        for server in self._readers[:-1]:
+            try:
+                with server.client(share=len(self._readers)) as client:
+                    return bool(client.ping())
+            except redis.RedisError:
+                continue
+        with self._readers[-1].client(share=len(self._readers)) as client:
             return bool(client.ping())
+
+
+def _key(name: str) -> str:
+    return f"{KEY}:{name}" if name else KEY
+
+
+def _shard(servers: list[Server], key: str) -> Server:
+    return servers[zlib.crc32(key.encode()) % len(servers)]
 
 
 class Server:
@@ -132,9 +153,9 @@ class Server:
         self._shared = self._pool() if settings.redis_connection == "pooled" else None
 
     @contextmanager
-    def client(self) -> Iterator[redis.Redis]:
-        """A client for one request, whose commands share its deadline."""
-        DEADLINE.at = time.monotonic() + self._settings.redis_timeout_s
+    def client(self, share: int = 1) -> Iterator[redis.Redis]:
+        """A client for one request, whose commands share its deadline, or one of so many equal parts of it."""
+        DEADLINE.at = time.monotonic() + self._settings.redis_timeout_s / share
         pool = self._shared or self._pool()
         try:
             yield redis.Redis(connection_pool=pool)

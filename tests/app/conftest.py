@@ -74,11 +74,11 @@ def free_port() -> int:
     return _free_port()
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, host: str = "127.0.0.1") -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((host, port)) == 0:
                 return
         if process.poll() is not None:
             break
@@ -110,10 +110,11 @@ class RedisServer:
 
     port: int
     process: subprocess.Popen[bytes]
+    host: str = "127.0.0.1"
 
     def command(self, *words: str) -> bytes:
         """Send one command, return the raw answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as link:
+        with socket.create_connection((self.host, self.port), timeout=5) as link:
             link.sendall((" ".join(words) + "\r\n").encode())
             return link.recv(65536)
 
@@ -125,22 +126,22 @@ class RedisServer:
 
 
 @contextmanager
-def redis_on(port: int, tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis on *port*."""
+def redis_on(port: int, tmp_path: Path, host: str = "127.0.0.1") -> Iterator[RedisServer]:
+    """A Redis on *port* of a loopback address."""
     machine = Machine.here()
     program = shutil.which("redis-server", path=machine.path())
     assert program, "redis-server is missing: run `make setup`"
-    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    log = tmp_path / f"redis-{port}.log"
+    argv = [program, "--port", str(port), "--bind", host, "--save", "", "--dir", str(tmp_path)]
+    log = tmp_path / f"redis-{host}-{port}.log"
     with running(argv, machine.env(), log) as process:
-        wait_for_port(port, process, log)
-        yield RedisServer(port, process)
+        wait_for_port(port, process, log, host)
+        yield RedisServer(port, process, host)
 
 
 @pytest.fixture
-def start_redis(tmp_path: Path) -> Callable[[int], AbstractContextManager[RedisServer]]:
-    """Start a Redis on a port, for the length of a with block."""
-    return lambda port: redis_on(port, tmp_path)
+def start_redis(tmp_path: Path) -> Callable[..., AbstractContextManager[RedisServer]]:
+    """Start a Redis on a port, and loopback address, for the length of a with block."""
+    return lambda port, host="127.0.0.1": redis_on(port, tmp_path, host)
 
 
 @pytest.fixture

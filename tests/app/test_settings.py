@@ -55,6 +55,23 @@ def test_wrong_value(name, value):
         SETTINGS.Settings.from_env({name: value})
 
 
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"REDIS_ENDPOINT": "a,,b"}, "REDIS_ENDPOINT=a,,b: a host between each two commas is needed"),
+        (
+            {"REDIS_ENDPOINT": "a,b", "REDIS_WRITE_ENDPOINT": "c"},
+            r"REDIS_WRITE_ENDPOINT=c: as many .* \(2\) are needed",
+        ),
+        ({"REDIS_WRITE_ENDPOINT": "c,d"}, r"REDIS_WRITE_ENDPOINT=c,d: as many .* \(1\) are needed"),
+    ],
+)
+def test_wrong_shards(env, words):
+    """A name too few would make two shards of one key."""
+    with pytest.raises(SETTINGS.SettingError, match=words):
+        SETTINGS.Settings.from_env(env)
+
+
 def test_every_setting_is_documented():
     """The table in the module's docstring has a row for each setting, with its default."""
     rows = dict(

@@ -21,7 +21,7 @@ LAB_NAMESPACES = {"a-ingress-traefik", "b-apacherr", "c-app-count", "d-redis", "
 WORKLOADS = [("DaemonSet", "traefik-ingress-controller")] + [
     ("Deployment", n) for n in ("apacherr", "redis", "pythonapp", "pippo", "ratelimit")
 ]
-WORKLOADS += [("StatefulSet", "paperino")]
+WORKLOADS += [("StatefulSet", name) for name in ("paperino", *(f"paperino-shard-{n}" for n in range(3)))]
 
 
 def _all(manifests):
@@ -123,20 +123,40 @@ def test_only_traefik_has_a_token(objects):
     assert [name for name, token in given.items() if token] == ["traefik-ingress-controller"]
 
 
-def test_services_lead_to_pods(objects):
-    """Every Service selects the pods of exactly one workload, and its target ports have a name there."""
-    pods = [objects[workload]["spec"]["template"] for workload in WORKLOADS]
-    services = [o for (kind, _), o in objects.items() if kind == "Service"]
-    assert len(services) == 9
-    services.remove(
-        objects["Service", "paperino-primary"]
-    )  # one pod, by the label that its controller gives it
-    for service in services:
-        wanted = service["spec"]["selector"].items()
-        chosen = [pod for pod in pods if wanted <= pod["metadata"]["labels"].items()]
-        assert len(chosen) == 1
-        names = {port["name"] for container in chosen[0]["spec"]["containers"] for port in container["ports"]}
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+def test_services_lead_to_pods(manifests):
+    """Every Service selects the pods of one workload of its folder (a policy's: of its file), and its target ports have a name there.
+
+    A headless one, which gives each pod its name, may select several. A primary's selects one pod, by the label that
+    its controller gives it.
+    """
+    folders: dict[str, dict[str, list[dict]]] = {}
+    for file, document in _all(manifests):
+        place = file if file.parts[0] == "policies" else file.parent
+        folders.setdefault(str(place), {}).setdefault(document["kind"], []).append(document)
+    seen = 0
+    for folder in folders.values():
+        pods = [
+            o["spec"]["template"]
+            for k in ("Deployment", "StatefulSet", "DaemonSet")
+            for o in folder.get(k, ())
+        ]
+        for service in folder.get("Service", ()) if pods else ():
+            seen += 1
+            wanted = dict(service["spec"]["selector"])
+            pod = wanted.pop("statefulset.kubernetes.io/pod-name", None)
+            if pod is not None:
+                sets = {o["metadata"]["name"]: o["spec"] for o in folder["StatefulSet"]}
+                name, _, ordinal = pod.rpartition("-")
+                assert int(ordinal) < sets[name]["replicas"]
+                continue
+            chosen = [pod for pod in pods if wanted.items() <= pod["metadata"]["labels"].items()]
+            assert len(chosen) == 1 or (chosen and service["spec"].get("clusterIP") == "None")
+            for each in chosen:
+                names = {
+                    port["name"] for container in each["spec"]["containers"] for port in container["ports"]
+                }
+                assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+    assert seen == 16
 
 
 def test_ingress_class_is_our_own(objects):
