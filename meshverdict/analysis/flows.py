@@ -176,6 +176,15 @@ def workload(pod: str) -> str:
     return _GENERATED.sub("", pod) or pod
 
 
+def is_of(pod: str, name: str) -> bool:
+    """Whether a pod, by its name, is of a workload.
+
+    >>> is_of("web-555d6d88cd-slhfb", "web"), is_of("web-api-555d6d88cd-slhfb", "web"), is_of("web-0", "web")
+    (True, False, True)
+    """
+    return workload(pod) == name or re.fullmatch(rf"{re.escape(name)}-\d{{1,4}}", pod) is not None
+
+
 def _layer4(layer: Mapping[str, Any]) -> tuple[str, int]:
     for protocol in ("TCP", "UDP", "SCTP"):
         if protocol in layer:

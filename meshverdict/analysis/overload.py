@@ -28,10 +28,11 @@ AFTERMATH: Final = "aftermath"
 LIMITED: Final = "limited"
 # Telemetry is read once a second: the sample that tells about a second comes after it.
 SAMPLE_S: Final = 1.0
+_LONGEST_S: Final = 7 * 86400
 
 
 def flow_of(record: LoadRecord) -> Flow | None:
-    """The load as users offered it and as they were served; None for a record without any second."""
+    """The load as users offered it and as they were served; None for a record without any second, or of more than a week."""
     offered: Counter[int] = Counter()
     good: Counter[int] = Counter()
     for second in record.generator:
@@ -39,7 +40,8 @@ def flow_of(record: LoadRecord) -> Flow | None:
     for line in record.seconds:
         if line.outcome == GOOD:
             good[line.t] += line.n
-    if not offered:
+    # A clock that was set while the load ran makes a record of years; it is judged invalid elsewhere.
+    if not offered or max(offered) - min(offered) > _LONGEST_S:
         return None
     # The last second of a generator is cut; a request that ends later belongs to nobody's second.
     seconds = range(min(offered), max(offered) + 1)

@@ -88,12 +88,12 @@ def recovery_s(flow: Flow, baseline: Flow, trigger_end: float) -> float | None:
     The baseline is a share of what was offered then, so that it holds for Poisson arrivals and for changed load.
 
     Returns:
-        0 when it was never gone; None when it did not come back before the record ends, or nothing was offered.
+        0 when it was never gone; None when it did not come back before the record ends, or nothing was offered or served before.
     """
     after = flow.between(trigger_end, flow.end)
     before = baseline.share
-    if before is None:
-        return None
+    if not before:
+        return None  # where nothing was served there is nothing to come back to
     for i in range(len(after.good) - STEADY_S + 1):
         offered = float(after.offered[i : i + STEADY_S].sum())
         if offered > 0 and float(after.good[i : i + STEADY_S].sum()) >= AS_BEFORE * before * offered:
@@ -110,7 +110,7 @@ def metastable(flow: Flow, baseline: Flow, trigger_end: float) -> bool | None:
     back = recovery_s(flow, baseline, trigger_end)
     if back is not None and back < METASTABLE_AFTER_S:
         return False
-    if baseline.share is None:
+    if not baseline.share:
         return None
     return True if flow.end >= trigger_end + METASTABLE_AFTER_S else None
 
@@ -337,7 +337,7 @@ def rejected_share(offered: float, limit: float) -> float:
 
 
 def absences(
-    t: Sequence[float], counter: Sequence[float | None], *, at_least_s: float
+    t: Sequence[float], counter: Sequence[float | None], *, at_least_s: float, unfinished: bool = False
 ) -> tuple[tuple[float, float], ...]:
     """Times in which a replica got no request, from its own counter: how an ejection looks to the ejected.
 
@@ -345,10 +345,10 @@ def absences(
         t: Unix seconds of the samples.
         counter: Requests handled since the replica's start.
         at_least_s: Shorter ones are chance.
+        unfinished: Count also one that lasts to the end of the record, whose end was not seen, up to there.
 
     Returns:
-        (last sample that showed a new request, first sample that showed the next one); an absence that lasts to the
-        end of the record is left out, for its end was not seen.
+        (last sample that showed a new request, first sample that showed the next one).
     """
     found: list[tuple[float, float]] = []
     last: tuple[float, float] | None = None
@@ -359,4 +359,6 @@ def absences(
             if last is not None and moment - last[0] >= at_least_s:
                 found.append((last[0], moment))
             last = (moment, value)
+    if unfinished and last is not None and t[-1] - last[0] >= at_least_s:
+        found.append((last[0], t[-1]))
     return tuple(found)

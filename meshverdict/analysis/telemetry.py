@@ -6,11 +6,10 @@ service: such a run is invalid, like one whose load generator was late.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from meshverdict.analysis.loose import mapping
+from meshverdict.analysis.loose import mapping, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +67,7 @@ def parse_samples(lines: Iterable[Mapping[str, Any]]) -> tuple[tuple[Samples, ..
     pods: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
     machine: list[tuple[float, Mapping[str, Any]]] = []
     for line in lines:
-        t = _number(line.get("t"))
+        t = number(line.get("t"))
         if t is None:
             continue
         if isinstance(line.get("pod"), str) and mapping(line.get("gauges")):
@@ -81,15 +80,9 @@ def parse_samples(lines: Iterable[Mapping[str, Any]]) -> tuple[tuple[Samples, ..
 
 def _columns(source: str, rows: Sequence[tuple[float, Mapping[str, Any]]], names: Iterable[str]) -> Samples:
     rows = sorted(rows, key=lambda row: row[0])
-    columns = {name: tuple(_number(values.get(name)) for _, values in rows) for name in names}
+    columns = {name: tuple(number(values.get(name)) for _, values in rows) for name in names}
     told = {name: values for name, values in columns.items() if any(v is not None for v in values)}
     return Samples(source, tuple(t for t, _ in rows), told)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def crowded(machine: Samples | None, start: float, end: float) -> tuple[str, ...]:

@@ -114,9 +114,10 @@ def cut(phases: Sequence[Phase], moments: Moments, *, load_start: float, load_en
             dropped.append(f"phase {phase.name!r} ({phase.end - phase.start:.0f} s): warm-up")
             continue
         start, end = max(phase.start, load_start), min(phase.end, load_end)
-        if start < warm_until < end:
-            dropped.append(f"the first {warm_until - start:.0f} s of phase {phase.name!r}: warm-up")
-            start = warm_until
+        if start < min(warm_until, end):
+            begins = min(warm_until, end)
+            dropped.append(f"the first {begins - start:.0f} s of phase {phase.name!r}: warm-up")
+            start = begins
         settled = _settled(start, end, moments)
         if settled > start:
             dropped.append(

@@ -111,7 +111,7 @@ def parse_traffic(lines: Iterable[Mapping[str, Any]]) -> tuple[Passed, ...]:
         for pair in mappings(line.get("traffic")):
             packets, size = number(pair.get("packets")), number(pair.get("bytes"))
             source, destination = pair.get("from"), pair.get("to")
-            if packets is None or size is None or not isinstance(source, str):
+            if packets is None or size is None or min(packets, size) < 0 or not isinstance(source, str):
                 continue
             if isinstance(destination, str):
                 places = (str(pair.get("from_zone") or ""), str(pair.get("to_zone") or ""))

@@ -8,7 +8,16 @@ from typing import Any, Final
 from meshverdict.chaos.manifests import read_manifests
 from meshverdict.model.errors import UsageError
 
-FORMS: Final = ("same-zone", "prefer-close", "strict", "distribute", "failover", "labels", "labels-http")
+FORMS: Final = (
+    "same-zone",
+    "same-zone-shards",
+    "prefer-close",
+    "strict",
+    "distribute",
+    "failover",
+    "labels",
+    "labels-http",
+)
 NONE: Final = "none"
 # Fields of a Service by which a form keeps callers in their zone, and what they are without it.
 FIELDS: Final = {"trafficDistribution": None, "internalTrafficPolicy": "Cluster"}

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from meshverdict.model.errors import UsageError
 from meshverdict.model.paths import data_folder
+from meshverdict.model.yaml_text import read_yaml
 
 
 def known(experiment: Path) -> bool:
@@ -34,18 +33,24 @@ def announced(experiment: Path) -> list[str]:
     Raises:
         UsageError: The file cannot be read.
     """
-    try:
-        value = _read(experiment)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"{experiment}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"{experiment}: no experiment: expected a mapping")
+    value = read_document(experiment)
     return [f"{experiment} runs this on your machine:", *(f"  {line}" for line in code_of(value))]
 
 
-def _read(experiment: Path) -> Any:
-    text = experiment.read_text()
-    return json.loads(text) if experiment.suffix == ".json" else yaml.safe_load(text)
+def read_document(experiment: Path) -> dict[str, Any]:
+    """An experiment's file, JSON or YAML by its name.
+
+    Raises:
+        UsageError: The file cannot be read, or holds no mapping.
+    """
+    try:
+        text = experiment.read_text()
+        documents = [json.loads(text)] if experiment.suffix == ".json" else read_yaml(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{experiment}: cannot be read: {' '.join(str(error).split())}") from error
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise UsageError(f"{experiment}: no experiment: expected one mapping")
+    return documents[0]
 
 
 def _calls(experiment: Mapping[str, Any]) -> Iterator[str]:

@@ -28,8 +28,9 @@ from meshverdict.analysis.campaign import (
     remaining,
 )
 from meshverdict.analysis.permutation import MIN_PAIRS
+from meshverdict.chaos.announced import read_document
 from meshverdict.chaos.child import chaos_run, held
-from meshverdict.chaos.experiment_file import numbers, planned_seconds
+from meshverdict.chaos.experiment_file import numbers, planned_seconds, seconds_of
 from meshverdict.chaos.files import Source, reports_folder
 from meshverdict.model.errors import LabError, UsageError
 from meshverdict.report.campaign import PLAN_FORMAT, Campaign
@@ -213,7 +214,12 @@ def run_once(
             environment["MESHVERDICT_SEED"] = str(number)
         given = [word for name, value in variables.items() for word in ("--var", f"{name}={value}")]
         journal = ["--journal-path", str(Path(scratch) / "journal.json")]
+        began = time.monotonic()
         status = chaos_run([*journal, *given, str(experiment)], environment, lock=lock, seconds=seconds)
+        if not told.is_file() and seconds is not None and time.monotonic() - began >= seconds:
+            raise LabError(
+                f"interrupted after {seconds:.0f} s, when the time was over, before there was anything to keep"
+            )
         if not told.is_file():
             raise LabError(
                 f"`chaos run {experiment}` ended with status {status} and wrote no run folder; "
@@ -248,7 +254,7 @@ def _take_up(wanted: CampaignPlan, progress: Callable[[str], None]) -> None:
 def _done(folder: Path) -> list[Done]:
     """What the run folders say."""
     campaign = judge_campaign(folder, missing_is_empty=True)
-    return [Done(line.pair, line.arm, valid=line.word != "INVALID") for line in campaign.runs]
+    return [Done(line.pair, line.arm, valid=not line.unusable) for line in campaign.runs]
 
 
 def _unusable(campaign: Path, run: Path) -> tuple[str, ...]:
@@ -256,7 +262,7 @@ def _unusable(campaign: Path, run: Path) -> tuple[str, ...]:
     lines = [line for line in judge_campaign(campaign).runs if Path(line.origin).name == run.name]
     if not lines:
         return (f"{run} is not in the campaign's folder",)
-    return lines[0].reasons if lines[0].word == "INVALID" else ()
+    return lines[0].unusable
 
 
 def _next(to_do: Sequence[Slot], last: Done) -> Slot:
@@ -267,7 +273,7 @@ def _next(to_do: Sequence[Slot], last: Done) -> Slot:
 
 def expected_s(wanted: CampaignPlan) -> float:
     """What one run is planned to take, from the experiment's own pauses and durations."""
-    experiment = json.loads(wanted.experiment.read_text())
+    experiment = read_document(wanted.experiment)
     declared = experiment.get("configuration") or {}
     values = {**declared, **numbers(declared, wanted.variables)}
-    return planned_seconds(experiment, values) + float(values.get("baseline_s", 0)) + _OVERHEAD_S
+    return planned_seconds(experiment, values) + seconds_of(values.get("baseline_s"), values) + _OVERHEAD_S

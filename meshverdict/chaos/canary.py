@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from meshverdict.chaos import prober
 from meshverdict.chaos.cluster import short
-from meshverdict.chaos.connections import Connection, Seen
+from meshverdict.chaos.connections import Change, Connection, Seen
 from meshverdict.chaos.manifests import NOT_FOUND, until_account
 from meshverdict.load.follow import follow, pod_log
 from meshverdict.model.errors import LabError
@@ -117,13 +117,13 @@ def _tried(access: KubeAccess, namespace: str, stop: threading.Event, ready_s: f
     over = asked + PATIENCE_S
     # Silence proves nothing: only attempts that were still made when patience ended do.
     _wait(
-        lambda: seen.first("closed", asked) is not None or seen.latest >= over,
+        lambda: lasting(seen, asked) is not None or seen.latest >= over,
         max(0.0, over + _LATE_S - time.time()),
     )
     unhurt = undenied(seen, asked)
     if unhurt is not None:
         return unhurt
-    denied = seen.first("closed", asked)
+    denied = lasting(seen, asked)
     removed = time.time()
     _delete_policy(access, namespace)
     _wait(lambda: seen.first("open", removed) is not None, PATIENCE_S)
@@ -135,14 +135,24 @@ def _tried(access: KubeAccess, namespace: str, stop: threading.Event, ready_s: f
     )
 
 
+def lasting(seen: Seen, asked: float) -> Change | None:
+    """The first attempt of a denial that lasts, since the policy was asked for; None without one. Pure.
+
+    One attempt of a hundred a second fails on any busy machine: only a second of attempts that all failed is a policy.
+    """
+    last = seen.changes[-1] if seen.changes else None
+    denied = last is not None and last.state == "closed" and last.t >= asked and seen.latest >= last.t + 1
+    return last if denied else None
+
+
 def undenied(seen: Seen, asked: float) -> Canary | None:
-    """What it means that no connection was denied since the policy was asked for; None if one was. Pure.
+    """What it means that connections were not denied for good since the policy was asked for; None if one was. Pure.
 
     Args:
         seen: The client's connections.
         asked: Unix seconds.
     """
-    if seen.first("closed", asked) is not None:
+    if lasting(seen, asked) is not None:
         return None
     if seen.latest < asked + PATIENCE_S:
         last = (

@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError
 
 from meshverdict.chaos.kubeconfig import kubeconfig_of_context, write_private
 from meshverdict.model.errors import LabError
+from meshverdict.model.proxies import LOOPBACK, NO_PROXY, spare_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,6 @@ LAB_LABEL: Final = "meshverdict.io/lab"
 ISTIO_NAMESPACE: Final = "istio-system"
 # Never the lab's, whatever labels somebody gives them: what is written here changes the whole cluster.
 PROTECTED: Final = frozenset({"kube-system", "kube-public", "kube-node-lease", ISTIO_NAMESPACE})
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 # What chaosk8s and the client would take from the environment instead of the kubeconfig.
 _MISLEADING: Final = ("KUBERNETES_CONTEXT", "KUBERNETES_HOST", "CHAOSTOOLKIT_IN_POD")
 _NOWHERE: Final = {
@@ -75,7 +75,7 @@ class KubeAccess:
             api = config.new_client_from_config_dict(value, value["current-context"])  # type: ignore[no-untyped-call]
         except (OSError, ValueError, yaml.YAMLError, ConfigException, KeyError, TypeError) as error:
             raise LabError(f"kubeconfig {kubeconfig}: cannot be used ({error})") from error
-        if any(name in api.configuration.host for name in _LOOPBACK):
+        if any(name in api.configuration.host for name in LOOPBACK):
             api.configuration.proxy = None
             api = client.ApiClient(api.configuration)
         return cls(kind, value["current-context"], kubeconfig, api)
@@ -194,7 +194,7 @@ def short(error: Exception) -> str:
 @contextmanager
 def only_reaching() -> Iterator[Aim]:
     """Let no library reach any cluster until the block aims at one; everything is put back afterwards."""
-    names = ("KUBECONFIG", "NO_PROXY", "no_proxy", *_MISLEADING)
+    names = ("KUBECONFIG", *NO_PROXY, *_MISLEADING)
     before = {name: os.environ.get(name) for name in names}
     location = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     default = client.Configuration._default  # noqa: SLF001 - the library has no getter that does not copy
@@ -238,10 +238,8 @@ class Aim:
             LabError: It would not.
         """
         self.at(access.kubeconfig)
-        if any(name in access.host for name in _LOOPBACK):
-            for variable in ("NO_PROXY", "no_proxy"):
-                present = [p for p in os.environ.get(variable, "").split(",") if p]
-                os.environ[variable] = ",".join(dict.fromkeys([*present, *_LOOPBACK]))
+        if any(name in access.host for name in LOOPBACK):
+            spare_loopback()
         from chaosk8s import create_k8s_api_client  # noqa: PLC0415 - it imports all of chaosk8s
 
         theirs = str(create_k8s_api_client().configuration.host)

@@ -7,6 +7,7 @@ connection from one namespace to another opens.
 from __future__ import annotations
 
 import bisect
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from meshverdict.model.errors import UsageError
 
 State = Literal["open", "closed"]
 STATES: Final = ("open", "closed")
+# A prober tells of every second; a log that was lost is read again from where it ended, which takes a while.
+SILENT_S: Final = 20.0
+_SLOWEST_MS: Final = SILENT_S * 1000 / 2  # a prober tells of a second once the attempt after it has ended
 _KEYS: Final = ("from", "to", "untreated", "treated", "every_ms", "talk")
 
 
@@ -67,13 +71,15 @@ class Connection:
             str(value["to"]),
             value.get("untreated", "open"),
             value.get("treated", "open"),
-            float(value.get("every_ms", 200.0)),
+            _number(value.get("every_ms", 200.0)),
             value.get("talk"),
         )
         if made.untreated not in STATES or made.treated not in STATES:
             raise UsageError(f"connections: {made}: `untreated` and `treated` are one of {', '.join(STATES)}")
-        if not made.to.rpartition(":")[2].isdigit() or made.every_ms < 1:
-            raise UsageError(f"connections: {made}: `to` is name:port, and `every_ms` at least 1")
+        if not made.to.rpartition(":")[2].isdigit() or not 1 <= made.every_ms <= _SLOWEST_MS:
+            raise UsageError(
+                f"connections: {made}: `to` is name:port, and `every_ms` from 1 to {_SLOWEST_MS:g}"
+            )
         return made
 
 
@@ -88,7 +94,17 @@ class Change:
 
 @dataclass
 class Seen:
-    """Everything seen of one connection, in order of time; filled by a thread, read by others."""
+    """Everything seen of one connection, in order of time; filled by a thread, read by others.
+
+    Attributes:
+        connection: Which.
+        changes: Of its state.
+        talk: Of the connection that stays open.
+        opened: Attempts.
+        closed: Attempts.
+        latest: The last second that was told of, by the prober's clock.
+        heard: When something was last told, by ours.
+    """
 
     connection: Connection
     changes: list[Change] = field(default_factory=list)
@@ -96,6 +112,7 @@ class Seen:
     opened: int = 0
     closed: int = 0
     latest: float = 0.0
+    heard: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def take(self, line: Mapping[str, Any]) -> None:
@@ -122,6 +139,10 @@ class Seen:
                 return self.changes[-1].state if self.changes else None
             index = bisect.bisect_right([c.t for c in self.changes], at)
             return self.changes[index - 1].state if index else None
+
+    def silent_s(self, now: float) -> float:
+        """Seconds since the prober was last heard of; 0 if it never was."""
+        return now - self.heard if self.heard else 0.0
 
     def first(self, state: str, after: float, before: float | None = None) -> Change | None:
         """The first change to *state* in [after, before)."""
@@ -161,13 +182,25 @@ class Seen:
         return found
 
 
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan  # which is between no two bounds
+
+
 def _ms(start: float | None, change: Change | None) -> float | None:
     return None if start is None or change is None else round((change.t - start) * 1000, 1)
 
 
-def as_expected(seen: list[Seen], *, treated: bool) -> tuple[bool, str]:
-    """Whether every connection is what is expected now, and a sentence that says so."""
+def as_expected(seen: list[Seen], *, treated: bool, now: float) -> tuple[bool, str]:
+    """Whether every connection is what is expected at *now*, unix seconds, and a sentence that says so."""
     wrong = [
+        f"{s.connection} was not tried for {s.silent_s(now):.0f} s: its prober is silent"
+        for s in seen
+        if s.silent_s(now) > SILENT_S
+    ]
+    wrong += [
         f"{s.connection} is {s.state() or 'not yet seen'}, expected {s.connection.expected(treated=treated)}"
         for s in seen
         if s.state() != s.connection.expected(treated=treated)

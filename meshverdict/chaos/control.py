@@ -24,6 +24,7 @@ from meshverdict.chaos.begin import begin, measured
 from meshverdict.chaos.cluster import only_reaching
 from meshverdict.chaos.events import RunEvents
 from meshverdict.chaos.options import check_arguments
+from meshverdict.chaos.undisturbed import undisturbed
 from meshverdict.model.errors import MeshverdictError, UsageError
 
 log = logging.getLogger("chaostoolkit")
@@ -139,10 +140,11 @@ def after_experiment_control(
     made = session.find_current()
     if made is None or state is None:
         return
-    try:
-        _end(made, state)
-    finally:
-        made.close()
+    with undisturbed():
+        try:
+            _end(made, state)
+        finally:
+            made.close()
 
 
 def _end(made: session.Session, journal: dict[str, Any]) -> None:
@@ -163,4 +165,9 @@ def _end(made: session.Session, journal: dict[str, Any]) -> None:
             " folder on another disk, then run again",
             made.folder,
             error.strerror or error,
+        )
+    except Exception:  # the toolkit would drop it, and a run without a record would end as completed
+        journal["status"] = "failed"
+        log.exception(
+            "The run folder %s is not whole: a mistake in meshverdict itself, please report it", made.folder
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.edges import EdgeSample, parse_edges, totals
+from meshverdict.analysis.flows import is_of
 from meshverdict.analysis.guilty import LEAST_MS, Path, guilty_tier, narrowed, suspects, waiting
 from meshverdict.analysis.load_table import load_table
 from meshverdict.analysis.telemetry import Samples, parse_samples
@@ -104,7 +105,7 @@ class Evidence:
         values = [
             value
             for pod in self._pods
-            if pod.source.startswith(f"{tier}-")
+            if is_of(pod.source, tier)
             for t, value in zip(pod.t, pod.columns.get("busy_threads", ()), strict=False)
             if value is not None and start <= t < end
         ]

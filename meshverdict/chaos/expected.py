@@ -34,7 +34,7 @@ def comes_back(treated: str = "recovers", untreated: str = "any") -> str:
     """
     expected = _expected("comes_back", treated, untreated, ("recovers", "collapses"))
     if current().timeline.find(TRIGGER) is None:
-        return f"{AS_EXPECTED}nothing was triggered yet"
+        return _not_there("nothing was triggered")
     found = overload.story_so_far()
     if found.share_before is None or found.share_before < SOUND:
         return _said(
@@ -137,6 +137,8 @@ def goodput_kept(
     if flow is None:
         raise RecordError(f"no request in phase {phase!r}")
     possible = min(session.found_capacity(), float(flow.between(window.start, window.end).offered.mean()))
+    if possible <= 0:
+        raise RecordError(f"no request was due in phase {phase!r}, so there was no goodput to keep")
     share = good / possible
     words = f"goodput {good:.1f} a second of {possible:.1f} that are possible ({share:.0%}, lost {possible - good:.1f})"
     return _said(words, right=expected == _ANY or (share >= float(least)) == (expected == "keeps"))
@@ -157,10 +159,11 @@ def ejections_as_expected(pod: str, base_s: float, interval_s: float, phase: str
     session = current()
     if session.timeline.find(phase) is None:
         return _not_yet(phase)
-    found = overload.replica_absences(pod, at_least_s=0.6 * float(base_s), phase=phase)
+    untreated = not session.timeline.treated
+    found = overload.replica_absences(pod, at_least_s=0.6 * float(base_s), phase=phase, unfinished=untreated)
     lengths = [times["back"] - times["gone"] for times in found]
     listed = ", ".join(f"{length:.0f} s" for length in lengths) or "never"
-    if not session.timeline.treated:
+    if untreated:
         if not overload.replica_was_asked(pod, phase):
             raise RecordError(f"{pod} got no request in the whole of phase {phase!r}: nothing was tried")
         return _said(f"{pod} was left out: {listed}; expected: never", right=not lengths)
@@ -191,7 +194,17 @@ def _expected(what: str, treated: str, untreated: str, words: tuple[str, ...]) -
 
 
 def _not_yet(phase: str) -> str:
-    return f"{AS_EXPECTED}phase {phase!r} has not begun"
+    return _not_there(f"phase {phase!r} has not begun")
+
+
+def _not_there(words: str) -> str:
+    """Nothing is to be found before it happened; a treatment whose method is over must have had it."""
+    timeline = current().timeline
+    if timeline.treated and timeline.method_over:
+        return (
+            f"{NOT_EXPECTED}{words}, and the method is over: see whether an activity makes it, by this name"
+        )
+    return f"{AS_EXPECTED}{words} yet"
 
 
 def _said(words: str, *, right: bool) -> str:

@@ -7,6 +7,7 @@ pure: an experiment is JSON, and only `leave_out` changes it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -89,11 +90,13 @@ def numbers(declared: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
         if isinstance(default, bool) or not isinstance(default, int | float) or not isinstance(value, str):
             continue
         try:
-            found[name] = (
-                int(value) if isinstance(default, int) and value.lstrip("-").isdigit() else float(value)
-            )
+            whole = isinstance(default, int) and value.lstrip("-").isdigit()
+            number = int(value) if whole else float(value)
         except ValueError:
-            raise UsageError(f"--var {name}={value}: a number is needed, such as {name}={default}") from None
+            number = math.nan
+        if not abs(number) < math.inf:  # NaN is not less either
+            raise UsageError(f"--var {name}={value}: a number is needed, such as {name}={default}")
+        found[name] = number
     return found
 
 
@@ -168,11 +171,11 @@ def planned_seconds(experiment: Mapping[str, Any], values: Mapping[str, Any]) ->
         pauses = activity.get("pauses") or {}
         arguments = (activity.get("provider") or {}).get("arguments")
         for value in (pauses.get("before"), pauses.get("after")):
-            total += _seconds(value, values)
+            total += seconds_of(value, values)
         # A process has its arguments as a list or a text.
         if isinstance(arguments, Mapping):
-            once = _seconds(arguments.get("seconds"), values) + _seconds(arguments.get("rest_s"), values)
-            total += once * (_seconds(arguments["faults"], values) if "faults" in arguments else 1)
+            once = seconds_of(arguments.get("seconds"), values) + seconds_of(arguments.get("rest_s"), values)
+            total += once * (seconds_of(arguments["faults"], values) if "faults" in arguments else 1)
     return total
 
 
@@ -185,7 +188,8 @@ def control_arguments(experiment: Mapping[str, Any], module: str) -> dict[str, A
     return None
 
 
-def _seconds(value: Any, values: Mapping[str, Any]) -> float:
+def seconds_of(value: Any, values: Mapping[str, Any]) -> float:
+    """A number, or the variable that it names; 0 for what is only known when it runs, such as an `env`."""
     match = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
     value = values.get(match[1]) if match else value
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

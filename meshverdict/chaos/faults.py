@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from meshverdict.analysis.flows import is_of
 from meshverdict.chaos import stall_programs
 from meshverdict.chaos.execute import Place, execute_in_all
 from meshverdict.chaos.session import current
@@ -129,7 +130,7 @@ def _pods(session: Session, tier: str) -> list[dict[str, Any]]:
         pod
         for pod in session.pods()
         if pod["metadata"]["namespace"] == namespace
-        and pod["metadata"]["name"].startswith(f"{name}-")
+        and is_of(pod["metadata"]["name"], name)
         and not pod["metadata"].get("deletionTimestamp")
     ]
     if not found:

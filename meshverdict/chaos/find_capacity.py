@@ -71,7 +71,8 @@ def find_capacity(  # noqa: PLR0917 - an experiment names its arguments
     session = current()
     if session.load is not None:
         raise UsageError("find_capacity: a load runs already; find the capacity before start_load")
-    top, problem = float(most), ""
+    top = searched = float(most)
+    problem = ""
     for _ in range(_TRIES):
         folder = _next_folder(session.folder)
         rising = LoadSpec(
@@ -96,9 +97,9 @@ def find_capacity(  # noqa: PLR0917 - an experiment names its arguments
             log.info("Capacity: %.1f requests a second", found.capacity)
             return dict(session.measures["capacity"])
         log.warning("No capacity found yet: %s", problem)
-        top *= 3 if problem == _FOLLOWED else 1
+        searched, top = top, top * (3 if problem == _FOLLOWED else 1)
     raise LabError(
-        f"the capacity was not found in {_TRIES} searches, the last up to {top:g} requests a second: {problem}"
+        f"the capacity was not found in {_TRIES} searches, the last up to {searched:g} requests a second: {problem}"
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from chaostoolkit import encoder  # type: ignore[import-untyped]
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from meshverdict.analysis.validity import invalid_reasons
 from meshverdict.chaos import files, run_json
@@ -87,7 +89,7 @@ def describe(session: Session) -> dict[str, Any]:
 def _version(session: Session) -> str | None:
     try:
         return session.access.version()
-    except (OSError, ValueError) as error:
+    except (ApiException, HTTPError, OSError, ValueError) as error:
         log.debug("the cluster's version cannot be read: %r", error)
         return None
 
@@ -102,6 +104,7 @@ def _problems(session: Session) -> list[str]:
         session.edges,
         session.delay_log,
         session.traffic,
+        session.probers,
     )
     found += [f"{r.failure}: the record is not complete" for r in recorders if r is not None and r.failure]
     phases = session.timeline.as_json()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from meshverdict.analysis.flows import DROPPED, Flow, parse_flow
 from meshverdict.chaos import hubble
@@ -34,7 +35,6 @@ NAMESPACE: Final = "meshverdict-system"
 PREFIX: Final = "flows-"
 _KEPT: Final = 50_000
 _AGAIN: Final = 500
-_REFUSALS: Final = (401, FORBIDDEN)
 
 
 class FlowLog:
@@ -108,7 +108,12 @@ class FlowLog:
     def failure(self) -> str | None:
         """Why the record is not whole: the file could not be written, or a pod or an agent does not tell."""
         silent = [] if self._switched_off else [agent.failure for agent in self.agents]
-        return self._file.failure or next((r for r in (*self._refused.values(), *silent) if r), None)
+        gone = [
+            f"{thread.name} is not followed any more"
+            for thread in self._threads
+            if not thread.is_alive() and not self._stop.is_set()
+        ]
+        return self._file.failure or next((r for r in (*self._refused.values(), *silent, *gone) if r), None)
 
     @property
     def _switched_off(self) -> bool:
@@ -133,6 +138,7 @@ class FlowLog:
             flow = self._parse(text)
             if flow is None:
                 return None
+            self._refused.pop(pod, None)
             # A connection made again begins before the last line that arrived.
             if text not in known and flow.time >= self._start:
                 known.add(text)
@@ -148,9 +154,12 @@ class FlowLog:
         def opened(since: int | None) -> Iterator[bytes]:
             try:
                 yield from log(since or first)
-            except ApiException as error:
-                # A log that we may not read is silent, and silence looks like a network in which nothing is dropped.
-                if error.status in _REFUSALS:
+            except ReadTimeoutError:
+                self._refused.pop(pod, None)  # it was read, and in a quiet network there is nothing to tell
+                raise
+            except (ApiException, HTTPError, OSError) as error:
+                # A log that cannot be read is silent, and silence looks like a network in which nothing is dropped.
+                if not self._stop.is_set():
                     self._refused[pod] = f"the log of {NAMESPACE}/{pod} cannot be read ({short(error)})"
                 raise
 
@@ -184,6 +193,11 @@ class FlowLog:
                 " may be asked, see `meshverdict access --also flows-hubble`), so dropped flows cannot be counted"
             )
         with self._lock:
+            if len(self._dropped) == _KEPT and self._dropped[0].time > start:
+                raise LabError(
+                    f"more than {_KEPT:,} flows were dropped since then, and only the last ones are kept in memory; ask"
+                    f" for a shorter window, or count them in {self._path}"
+                )
             return sum(
                 flow.count
                 for flow in self._dropped

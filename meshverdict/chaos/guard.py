@@ -103,7 +103,8 @@ def made_by(
     """
     found = []
     for activity in experiment.get("method") or ():
-        if activity.get("name") in treatment.apply:
+        python = (activity.get("provider") or {}).get("type") == "python"
+        if python and activity.get("name") in treatment.apply:
             arguments = _arguments(activity, configuration, secrets)
             found += _made(str(activity["name"]), activity.get("provider") or {}, arguments)
     return found

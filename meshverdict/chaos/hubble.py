@@ -32,6 +32,8 @@ log = logging.getLogger("chaostoolkit")
 NAMESPACE: Final = "kube-system"
 SELECTOR: Final = "k8s-app=cilium"
 CONTAINER: Final = "cilium-agent"
+# What the client raises where a connection was closed before the program's end was told: it reads what is not there.
+_UNFRAMED: Final = (TypeError, LookupError, ValueError)
 _PAUSE_S: Final = 1.0
 _POLL_S: Final = 0.5
 _SETTLED_S: Final = 2.0
@@ -83,7 +85,7 @@ class Agent:
             try:
                 for line in self._lines(stop):
                     self._one(line, take)
-            except (ApiException, HTTPError, OSError, WebSocketException) as error:
+            except (ApiException, HTTPError, OSError, WebSocketException, *_UNFRAMED) as error:
                 log.debug("hubble in %s: connection lost (%r)", self._pod, error)
                 self.failure = f"`hubble observe` in {NAMESPACE}/{self._pod} is not reached: {short(error)}"
             stop.wait(_PAUSE_S)

@@ -138,6 +138,8 @@ def tries_as_expected(
         treated: By situation what must have been found: "reached" or "denied", of all or by intruder.
         required: Fail instead of answering "NOT as expected", for rollbacks.
     """
+    if not treated:
+        raise UsageError("`treated` is empty: say of at least one situation what must be found")
     session = current()
     if not session.timeline.treated:
         parsed = [Target.parse(target) for target in targets]

@@ -24,7 +24,7 @@ from meshverdict.chaos.manifests import Manifest, Objects, named
 from meshverdict.chaos.owner import Owner
 from meshverdict.chaos.prober import LABEL
 from meshverdict.chaos.rollout import RESTARTED, restart
-from meshverdict.model.errors import LabError
+from meshverdict.model.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -42,6 +42,10 @@ SILENCE_S: Final = 3 * BEAT_S
 INJECTION: Final = "istio-injection"
 _POLL_S: Final = 0.2
 _RESTART_S: Final = 120.0
+# Notes of others, about the object rather than in it.
+_NOTES: Final = frozenset(
+    (RESTARTED, "deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration")
+)
 _EMPTY: Final[tuple[Any, ...]] = (None, {}, [], "")
 # What the server adds to an object; it may not be sent back.
 _SERVERS: Final = (
@@ -79,18 +83,29 @@ class Ledger:
 
         Raises:
             ApiException: The cluster does not take it; nothing may be changed then.
+            UsageError: A Secret, which would be written down for all who may read the ledger.
         """
         known = {_key(change) for change in self.changes}
         added = []
         for manifest, namespace in manifests:
             change = _place(manifest, namespace)
+            if change["kind"] == "Secret":
+                raise UsageError(
+                    f"Secret {change['metadata'].get('namespace')}/{change['metadata']['name']}: a run changes no Secrets, since"
+                    " it writes down what it changes; take it out of the manifests and apply it before"
+                )
             if _key(change) not in known:
                 known.add(_key(change))
                 found = self.objects.get(change, change["metadata"].get("namespace"))
                 added.append({**change, "before": None if found is None else bare(found)})
         if added:
             self.changes += added
-            self._write()
+            try:
+                self._write()
+            except BaseException:
+                # What is not written down must not pass for it when the same object is changed next.
+                del self.changes[-len(added) :]
+                raise
 
     def left(self) -> list[dict[str, Any]]:
         """The changes that are still in the cluster."""
@@ -132,11 +147,21 @@ class Ledger:
         threading.Thread(target=self._beat, name="ledger", daemon=True).start()
 
     def _beat(self) -> None:
+        told = False
         while not self._stop.wait(BEAT_S):
             try:
                 self._write()
+                told = False
             except (ApiException, HTTPError, OSError) as error:
-                log.debug("the ledger could not be renewed: %r", error)
+                if not told:
+                    log.warning(
+                        "ConfigMap %s/%s could not be renewed (%s): if that lasts, another run takes this one for dead and"
+                        " puts back what it changed",
+                        self.namespace,
+                        NAME,
+                        short(error),
+                    )
+                told = True
 
     def close(self) -> None:
         """Take the ledger away if everything is as before; otherwise leave it for the next run."""
@@ -280,7 +305,15 @@ def _undone(objects: Objects, change: Mapping[str, Any]) -> bool:
         return found is None and before is None
     now = bare(found)
     labels = now["metadata"].get("labels") == before["metadata"].get("labels")
-    return labels and all(_same(now.get(k), v) for k, v in before.items() if k != "metadata")
+    notes = [
+        {k: v for k, v in (o["metadata"].get("annotations") or {}).items() if k not in _NOTES}
+        for o in (now, before)
+    ]
+    return (
+        labels
+        and notes[0] == notes[1]
+        and all(_same(now.get(k), v) for k, v in before.items() if k != "metadata")
+    )
 
 
 def _same(now: Any, before: Any) -> bool:

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from meshverdict.chaos.manifests import read_manifests
 from meshverdict.chaos.rate_limit import bucket, limits_of
 from meshverdict.model.errors import UsageError
+from meshverdict.model.yaml_text import read_yaml
 
 # A value within a fifth of the right one costs less than a fifth of the goodput.
 TOLERANCE: Final = 0.2
@@ -42,9 +41,9 @@ def rewritten(text: str, per_s: float) -> str:
     values = bucket(per_s)
     changed = _FIELD.sub(lambda m: f"{m['before']}{values[m['name']]}{m['after']}", text)
     try:
-        found = limits_of([m for m in yaml.safe_load_all(changed) if m])
-    except yaml.YAMLError as error:
-        raise UsageError(f"the policy is not YAML: {' '.join(str(error).split())}") from error
+        found = limits_of([m for m in read_yaml(changed) if m])
+    except ValueError as error:
+        raise UsageError(f"the policy is not YAML: {error}") from error
     if not found or any(abs(one / per_s - 1) > 1e-3 for one in found):
         raise UsageError(
             "the token bucket's fields (max_tokens, tokens_per_fill, fill_interval) must stand on lines of their own,"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Manifest"]
 T = TypeVar("T")
 _GONE_TIMEOUT_S = 60.0
+_CONFLICTS_S = 10.0
 ACCOUNT_TIMEOUT_S = 30.0
 FORBIDDEN = 403
 NOT_FOUND = 404
@@ -113,15 +114,29 @@ class Objects:
         return value
 
     def restore(self, manifest: Mapping[str, Any], namespace: str | None = None) -> None:
-        """Bring an object to exactly this form, whatever it is now; one that is gone is made anew."""
-        found = self.get(manifest, namespace)
-        if found is None:
-            self.apply(manifest, namespace)
-            return
-        _, where = _address(manifest, namespace)
-        version = {"resourceVersion": found["metadata"]["resourceVersion"]}
-        body = {**manifest, "metadata": {**manifest["metadata"], **version}}
-        self._resource(manifest).replace(body=body, namespace=where, _request_timeout=TIMEOUT_S)
+        """Bring an object to exactly this form, whatever it is now; one that is gone is made anew.
+
+        Controllers write to the object, its status for one, at the same time: a conflict with them is tried again.
+
+        Raises:
+            ApiException: The cluster refuses it, or its conflicts do not end within seconds.
+        """
+        deadline = time.monotonic() + _CONFLICTS_S
+        while True:
+            found = self.get(manifest, namespace)
+            if found is None:
+                self.apply(manifest, namespace)
+                return
+            _, where = _address(manifest, namespace)
+            version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+            body = {**manifest, "metadata": {**manifest["metadata"], **version}}
+            try:
+                self._resource(manifest).replace(body=body, namespace=where, _request_timeout=TIMEOUT_S)
+            except ApiException as error:
+                if error.status not in (CONFLICT, NOT_FOUND) or time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     def apply(self, manifest: Mapping[str, Any], namespace: str | None = None) -> None:
         """Create the object, or bring an existing one to this form."""

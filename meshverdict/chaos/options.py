@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ def parse(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Options:
         sources=environ.get("KUBECONFIG") or "~/.kube/config",
         arm=arm,
         pair=_whole("MESHVERDICT_PAIR", environ),
-        seed=_whole("MESHVERDICT_SEED", environ) or 1,
+        seed=1 if (seed := _whole("MESHVERDICT_SEED", environ)) is None else seed,
         load=load,
         baseline_s=_number("baseline_s", arguments, 10.0),
         connections=tuple(Connection.parse(c) for c in arguments.get("connections") or ()),
@@ -153,7 +154,7 @@ def _paths(value: object) -> tuple[str, ...]:
 
 def _number(key: str, arguments: Mapping[str, Any], default: float) -> float:
     value = arguments.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise UsageError(f"control meshverdict: {key} {value!r}: a number from 0")
     return float(value)
 

@@ -139,24 +139,30 @@ def what_became_of_it() -> str:
     return "; ".join(parts) + "."
 
 
-def replica_absences(pod: str, at_least_s: float = 3.0, phase: str | None = None) -> list[dict[str, float]]:
+def replica_absences(
+    pod: str, at_least_s: float = 3.0, phase: str | None = None, *, unfinished: bool = False
+) -> list[dict[str, float]]:
     """Times in which one replica got no request: ejections and returns, as the ejected saw them.
 
     Args:
         pod: Beginning of ``namespace/pod``.
         at_least_s: Shorter ones are chance.
         phase: Name of a phase; by default since the load's start.
+        unfinished: Count also one that has not ended, up to the last sample.
 
     Returns:
         For each: seconds from the phase's start to the last request before (`gone`), and to the first one after
-        (`back`). A time that has not ended is left out.
+        (`back`).
     """
     found, start, end = _replicas(pod, phase)
     pairs = [
         (gone, back)
         for one in found
         for gone, back in absences(
-            one.t, one.columns.get("handled", (None,) * len(one.t)), at_least_s=at_least_s
+            one.t,
+            one.columns.get("handled", (None,) * len(one.t)),
+            at_least_s=at_least_s,
+            unfinished=unfinished,
         )
         if back > start and gone < end
     ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos import prober_program
-from meshverdict.chaos.connections import Connection, Seen
+from meshverdict.chaos.connections import SILENT_S, Connection, Seen
 from meshverdict.chaos.manifests import CONFLICT, NOT_FOUND, until_account
 from meshverdict.load.follow import follow, pod_log
 from meshverdict.model.errors import LabError
@@ -75,6 +75,7 @@ class Probers:
         self.seen = [Seen(connection) for connection in connections]
         self.namespaces = tuple(dict.fromkeys(s.connection.source for s in self.seen))
         self._stop = threading.Event()
+        self._stopped = 0.0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -126,14 +127,27 @@ class Probers:
             try:
                 line = json.loads(text)
                 mine[line["to"]].take(line)
+                mine[line["to"]].heard = time.time()
                 return int(line.get("t") or line.get("second"))
             except (ValueError, KeyError, TypeError):
                 return None
 
         follow(pod_log(self._access.core, NAME, namespace, "prober"), feed, lambda: False, self._stop)
 
+    @property
+    def failure(self) -> str | None:
+        """Which connection was not tried to the end; None for none."""
+        now = self._stopped or time.time()
+        silent = next((s for s in self.seen if s.silent_s(now) > SILENT_S), None)
+        return (
+            None
+            if silent is None
+            else f"the prober of {silent.connection} has been silent for {silent.silent_s(now):.0f} s"
+        )
+
     def stop(self) -> None:
         """Delete the pods; their records stay."""
+        self._stopped = time.time()
         self._stop.set()
         remove(self._access, self.namespaces)
         for thread in self._threads:

@@ -208,10 +208,10 @@ def connections_as_expected(timeout: float = 5.0, required: bool = False) -> str
     session = current()
     seen = _seen(session)
     deadline = time.monotonic() + timeout
-    right, sentence = connections.as_expected(seen, treated=session.timeline.treated)
+    right, sentence = connections.as_expected(seen, treated=session.timeline.treated, now=time.time())
     while not right and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-        right, sentence = connections.as_expected(seen, treated=session.timeline.treated)
+        right, sentence = connections.as_expected(seen, treated=session.timeline.treated, now=time.time())
     if required and not right:
         raise LabError(f"after {timeout:g} s: {sentence}")
     return (AS_EXPECTED if right else NOT_EXPECTED) + sentence

@@ -300,12 +300,16 @@ class Session:
         Args:
             patience_s: Wait for the planned end, if it is not further away: the record then says "done".
         """
-        handle, self.load = self.load, None
+        handle = self.load
         if handle is None:
             return self.load_summary
-        if handle.progress().left_s <= patience_s:
-            handle.wait(patience_s + 5.0)
-        self.load_summary = handle.stop()
+        try:
+            if handle.progress().left_s <= patience_s:
+                handle.wait(patience_s + 5.0)
+        finally:
+            # Also after a signal in that wait: nobody else would bring the record home and take the load away.
+            self.load = None
+            self.load_summary = handle.stop()
         return self.load_summary
 
     def hold(self, seconds: float) -> None:

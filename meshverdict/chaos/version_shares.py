@@ -47,6 +47,8 @@ def versions_as_expected(
         treated: Shares by phase that must have been found under the treatment.
         required: Fail instead of answering "NOT as expected", for rollbacks.
     """
+    if not treated:
+        raise UsageError(f"{name}: `treated` is empty: give the shares of at least one phase")
     wanted = treated if current().timeline.treated else {"": untreated}
     judged = [(phase, *_judged(name, shares, phase or None)) for phase, shares in wanted.items()]
     said = "; ".join(f"{phase}: {sentence}" if phase else sentence for phase, _, sentence in judged)

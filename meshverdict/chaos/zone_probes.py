@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.analysis.load_table import OK
 from meshverdict.analysis.pairs import MEAN_TRIM
@@ -27,6 +27,9 @@ from meshverdict.chaos.session import current
 from meshverdict.chaos.zone_rtt import ZONE
 from meshverdict.model.errors import LabError, RecordError, UsageError
 from meshverdict.model.record_reader import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _POLL_S: Final = 0.2
 _PATIENCE_S: Final = 5.0
@@ -85,8 +88,7 @@ def local_share_as_expected(
 
 def _share(caller: str, called: str, phase: str | None) -> Share:
     window = _window(phase)
-    lines = _lines_until(window.end)
-    return share(parse_traffic(lines), caller, called, window.start, window.end)
+    return share(parse_traffic(_lines_of(window)), caller, called, window.start, window.end)
 
 
 def _window(phase: str | None) -> record.Window:
@@ -95,8 +97,13 @@ def _window(phase: str | None) -> record.Window:
     return record.window_of(session.timeline, phase=phase, last_s=None, load_start=start)
 
 
-def _lines_until(end: float) -> list[dict[str, Any]]:
-    traffic = current().traffic
+def _lines_of(window: record.Window) -> list[dict[str, Any]]:
+    """What was counted, as soon as the window is over.
+
+    Raises:
+        RecordError: Not a second was counted in it, which is no sign that nobody talked.
+    """
+    traffic, end = current().traffic, window.end
     if traffic is None:
         raise UsageError(
             "packets between pods are counted by an embedded lab of several zones alone: `meshverdict up --zones 2`; on a"
@@ -109,15 +116,23 @@ def _lines_until(end: float) -> list[dict[str, Any]]:
         raise RecordError(
             f"the packets were not counted to the end: {end - traffic.newest:.0f} s are missing"
         )
+    _seconds(traffic.lines, window)
     return traffic.lines
 
 
 def _per_second(amount: int, window: record.Window) -> float:
-    times = (float(line["t"]) for line in _lines_until(window.end))
-    seconds = seconds_told(times, window.start, window.end)
-    if not seconds:
-        raise RecordError("the window is too short: no whole second of counted packets lies in it")
-    return amount / seconds
+    return amount / _seconds(_lines_of(window), window)
+
+
+def _seconds(lines: Iterable[Mapping[str, Any]], window: record.Window) -> int:
+    """How many seconds of counted packets lie in a window."""
+    found = seconds_told((float(line["t"]) for line in lines), window.start, window.end)
+    if not found:
+        raise RecordError(
+            f"the window of {window.end - window.start} s is too short: no whole second of counted packets lies in it;"
+            " make the phase longer by two seconds"
+        )
+    return found
 
 
 def zone_saving(  # noqa: PLR0917 - an experiment names its arguments
@@ -196,7 +211,7 @@ def load_by_pod(caller: str, called: str, phase: str | None = None) -> dict[str,
         phase: Name of a phase; by default the one that lasts.
     """
     window = _window(phase)
-    passed = parse_traffic(_lines_until(window.end))
+    passed = parse_traffic(_lines_of(window))
     counted = load_of_pods(passed, caller, called, window.start, window.end)
     found = {pod: round(_per_second(n, window), 1) for pod, n in counted.items()}
     current().zones.setdefault("load_by_pod", {}).setdefault(phase or "now", {}).update(found)
@@ -212,7 +227,7 @@ def load_by_zone(caller: str, called: str, phase: str | None = None) -> str:
         phase: Name of a phase; by default the one that lasts.
     """
     window = _window(phase)
-    counted = load_of_pods(parse_traffic(_lines_until(window.end)), caller, called, window.start, window.end)
+    counted = load_of_pods(parse_traffic(_lines_of(window)), caller, called, window.start, window.end)
     places = {
         f"{p['metadata']['namespace']}/{p['metadata']['name']}": str(p["metadata"]["labels"].get(ZONE, ""))
         for p in current().pods()

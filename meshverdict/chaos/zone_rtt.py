@@ -89,12 +89,7 @@ def measure(access: KubeAccess, questions: int = _QUESTIONS) -> list[RoundTrip]:
             f"namespace {NAMESPACE} is not labelled meshverdict.io/lab=true, or not there; apply manifests/04-load"
         )
     with _pods(access, zones) as addresses:
-        return [
-            found
-            for zone in zones
-            for found in _ask(access, zone, addresses, questions)
-            if found.source == zone
-        ]
+        return [found for zone in zones for found in _ask(access, zone, addresses, questions)]
 
 
 def render(found: list[RoundTrip]) -> str:

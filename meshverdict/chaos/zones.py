@@ -6,9 +6,11 @@ Connections that are open already stay where they are when affinity comes, so an
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.client import AppsV1Api
+from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos.affinity import FORMS, objects_of, within, without
 from meshverdict.chaos.execute import Place, execute_in_all, refused_by_redis
@@ -27,7 +29,7 @@ def set_affinity(form: str, manifests: str) -> str:
     """Keep callers in their zone in one of the forms that there are, or in none; what another form made is removed.
 
     Args:
-        form: "none", "same-zone", "prefer-close", "strict" (kube-proxy), "distribute", "failover", "labels" or "labels-http"
+        form: "none", "same-zone", "same-zone-shards", "prefer-close", "strict" (kube-proxy), "distribute", "failover", "labels" or "labels-http"
             (the mesh): manifests/policies/az-FORM.yaml.
         manifests: Folder of all manifests.
     """
@@ -48,7 +50,7 @@ def set_affinity(form: str, manifests: str) -> str:
         if manifest["kind"] != "Service":
             objects.apply(manifest)
     for key, fields in _service_fields(there, wanted).items():
-        _patch_service(key, fields)
+        _patch_service(key, fields, needed=key in kept)
     return form
 
 
@@ -72,10 +74,14 @@ def _service_fields(
     return found
 
 
-def _patch_service(key: tuple[str, str, str], fields: Mapping[str, Any]) -> None:
-    """Set these fields, and leave the rest of the Service as it is."""
+def _patch_service(key: tuple[str, str, str], fields: Mapping[str, Any], *, needed: bool) -> None:
+    """Set these fields, and leave the rest of the Service as it is; one of another form need not be there."""
     access, (_, namespace, name) = current().access, key
-    access.json(access.core.patch_namespaced_service, name, namespace, {"spec": dict(fields)})
+    try:
+        access.json(access.core.patch_namespaced_service, name, namespace, {"spec": dict(fields)})
+    except ApiException as error:
+        if needed or error.status != HTTPStatus.NOT_FOUND:
+            raise
 
 
 def set_environment(ns: str, name: str, values: dict[str, Any], timeout: float = 60.0) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 def answer(value: Any, *, as_json: bool, text: str) -> None:
     """Print *value* as JSON, or *text*."""
-    _say(json.dumps(value, indent=2) if as_json else text, sys.stdout)
+    _say(json.dumps(value, indent=2, allow_nan=False) if as_json else text, sys.stdout)
 
 
 def progress(text: str) -> None:

@@ -182,7 +182,8 @@ def _results(commands: Commands) -> None:
         "--pairs",
         type=int,
         metavar="N",
-        help="N interleaved pairs with and without the treatment; 6 are the least that can be judged",
+        help="N interleaved pairs with and without the treatment; 6 are the least that can be judged, and 8 the least"
+        " that are enough for the metrics beside the primary one as well",
     )
     run.add_argument(
         "--look-after",

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from meshverdict.cli.output import answer, progress
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID, UsageError
+from meshverdict.model.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from meshverdict.report.campaign import Campaign
@@ -139,9 +138,10 @@ def variables_in(file: str | None) -> dict[str, str]:
     if file is None:
         return {}
     try:
-        found = yaml.safe_load(Path(file).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = read_yaml(Path(file).read_text())
+    except (OSError, ValueError) as error:
         raise UsageError(f"--var-file {file}: cannot be read ({' '.join(str(error).split())})") from error
+    found = documents[0] if len(documents) == 1 else None
     if not isinstance(found, dict) or any(isinstance(v, dict | list) or v is None for v in found.values()):
         raise UsageError(f"--var-file {file}: write one `NAME: VALUE` a line, such as `rate: 100`")
     return {str(name): str(value) for name, value in found.items()}
@@ -245,7 +245,8 @@ def verdict(options: argparse.Namespace) -> int:
         "failed": [f"{n}: {reason}" for n, reason in failed.items()],
     }
     answer(value, as_json=options.output == "json", text="\n".join([*lines, conclusion(rows), str(page)]))
-    return EXIT_INVALID if failed or all(row.word == NOT_MEASURED for row in rows) else EXIT_HOLDS
+    unmeasured = any(row.word == "invalid" for row in rows) or all(row.word == NOT_MEASURED for row in rows)
+    return EXIT_INVALID if failed or unmeasured else EXIT_HOLDS
 
 
 def run_folder(text: str) -> Path:

@@ -100,12 +100,14 @@ def _write(file: Path, value: float) -> str:
 def _lines(
     found: dict[str, Any], value: float, replicas: int, verdicts: list[dict[str, Any]], written: list[str]
 ) -> list[str]:
+    from meshverdict.report.overload import steps  # noqa: PLC0415
+
     lines = [f"{'limit':>8}  {'goodput':>8}  {'429':>6}  {'waiting':>8}"]
-    for point in found["points"]:
-        mark = "" if point["sustained"] else "   its queue grows"
-        mark = "   <- the value" if point["limit"] == found["value"] else mark
+    for point in steps(found):
+        mark = "" if point.sustained else "   its queue grows"
+        mark = "   <- the value" if point.limit == found["value"] else mark
         lines.append(
-            f"{point['limit']:8.1f}  {point['goodput']:8.1f}  {point['limited']:6.1%}  {point['queue']:8.0f}{mark}"
+            f"{point.limit:8.1f}  {point.goodput:8.1f}  {point.limited:6.1%}  {point.queue:8.0f}{mark}"
         )
     each = f", {value:.1f} for each of {replicas} proxies" if replicas > 1 else ""
     lines += ["", f"limit {found['value']:.1f} requests a second{each}: goodput {found['goodput']:.1f}"]
@@ -122,7 +124,7 @@ def _lines(
 
 
 def _cost(found: dict[str, Any], key: str, word: str) -> str:
-    at = found[key]
+    at = number(found.get(key))
     if at is None:
         return f"  {word}: not tried"
     best = float(found["goodput"])

@@ -53,7 +53,8 @@ def build(contents: RunContents) -> Report:
     windows = windows_of(contents)
     table, time = contents.table, contents.load_time()
     made = generator(contents.load) if contents.load else None
-    times = enforcement(contents.flows, moments)
+    # Where the experiment names another sign of its treatment, a denial in the log is something else's: a dead zone's, say.
+    times = enforcement(contents.flows if journal.in_effect is None else (), moments)
     start = time[0] if time else int(journal.start or 0)
     return Report(
         origin=contents.origin,
@@ -124,12 +125,15 @@ def _facts(
 
 
 def _lost(table: LoadTable, made: Generator | None) -> str:
-    if made is None or not made.sent:
+    """Whether each request that was due has its record: of a closed loop, which is due what it made, nothing is known."""
+    if made is None or made.lag_p99_ms is None:
         return ""
-    missing = made.sent - table.total
-    return (
-        "none lost between generator and record" if missing == 0 else f"{missing:,} sent but without a record"
-    )
+    due = made.scheduled - made.dropped
+    if table.total != due:
+        return f"{due:,} were due: the record is not whole"
+    unsent = max(0, due - made.sent)
+    failed = f"; {unsent:,} found no connection to be sent on" if unsent else ""
+    return f"none lost between generator and record{failed}"
 
 
 def _cases(table: LoadTable, windows: Windows) -> tuple[CaseReport, ...]:

@@ -24,9 +24,10 @@ from meshverdict.analysis.permutation import LEVEL, MIN_PAIRS
 from meshverdict.analysis.spread import spread_p
 from meshverdict.analysis.usage import cpu_per_request
 from meshverdict.analysis.verdict import DEFAULT_MARGIN, Effect, judge, too_few
-from meshverdict.analysis.windows import SETTLE_S, Window
+from meshverdict.analysis.windows import SETTLE_S, Window, phases_of
 from meshverdict.model.errors import EXIT_DEVIATES, EXIT_HOLDS, EXIT_INVALID
-from meshverdict.report.judge import HOLDS, could_not_measure, unproven, windows_of
+from meshverdict.report.claims import decide
+from meshverdict.report.judge import HOLDS, INVALID, Judgement, could_not_measure, unproven, windows_of
 from meshverdict.report.judge import judge as judge_run
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 DEFAULT_PRIMARY: Final = f"case-1 {P50}"
 FORMAT: Final = "campaign/1"
 PLAN_FORMAT: Final = "campaign-plan/1"
+# The phase that begins where the treatment would, in runs without it.
+_STANDS_FOR: Final = {"untreated": "treated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,12 @@ class CampaignRun:
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """One run in the list of a campaign's runs."""
+    """One run in the list of a campaign's runs.
+
+    Attributes:
+        word: What it says about its claim alone.
+        unusable: Why it cannot be compared with the pair's other run, in words; empty when it can.
+    """
 
     pair: int
     arm: Arm
@@ -89,6 +97,7 @@ class RunLine:
     word: str
     reasons: tuple[str, ...]
     has_report: bool = True
+    unusable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +149,19 @@ class Campaign:
 
     @property
     def exit_code(self) -> int:
-        """0 when it does not differ, 1 when it differs, 3 when it could not be measured."""
-        word = self.effects[0].word if self.effects else "invalid"
-        return {"differs": EXIT_DEVIATES, "invalid": EXIT_INVALID}.get(word, EXIT_HOLDS)
+        """As its claim came out: 0 holds, 1 does not, 3 could not be measured or not be decided.
+
+        An experiment that does not say what it expects of its primary metric asks only whether anything differs: 0 when
+        nothing was seen to, 1 when it differs or its hypothesis failed in a run with the treatment.
+        """
+        first = self.effects[0] if self.effects else None
+        held, usable = self.held
+        if first is None or first.word == "invalid":
+            return EXIT_INVALID
+        if self.expect is not None:
+            word = decide(held=held, usable=usable, effect=first, expect=self.expect)
+            return {"holds": EXIT_HOLDS, "does not hold": EXIT_DEVIATES}.get(word, EXIT_INVALID)
+        return EXIT_DEVIATES if first.word == "differs" or held < usable else EXIT_HOLDS
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -178,7 +197,8 @@ def assess(runs: Sequence[CampaignRun], *, origin: str, planned: Planned | None 
     journal = first.journal if first else None
     primary = (journal.primary if journal else None) or DEFAULT_PRIMARY
     margin = (journal.margin if journal else None) or DEFAULT_MARGIN
-    paired = pair_up(_pair_runs(runs, primary))
+    pair_runs = _pair_runs(runs, primary)
+    paired = pair_up(pair_runs)
     stopped, level = _level(paired, primary, planned)
     invalid = _invalid(runs, paired, primary)
     if not invalid and planned is not None and not stopped and len(paired.pairs) < planned.pairs:
@@ -186,8 +206,8 @@ def assess(runs: Sequence[CampaignRun], *, origin: str, planned: Planned | None 
     differences = paired.differences if primary in paired.differences else {primary: (), **paired.differences}
     effects = judge(differences, primary=primary, margin=margin, level=level, invalid=invalid)
     judged = effects[0].word != "invalid"
-    lines = tuple(_line(run) for run in runs)
-    treated = [line for line in lines if line.arm == TREATMENT and line.word != "INVALID"]
+    lines = tuple(_line(run, found.invalid) for run, found in zip(runs, pair_runs, strict=True))
+    treated = [line for line in lines if _answers(line)]
     return Campaign(
         origin=origin,
         title=journal.title if journal else "unreadable campaign",
@@ -216,9 +236,14 @@ def _findings(runs: Sequence[CampaignRun], lines: Sequence[RunLine]) -> tuple[st
     found = [
         run.contents.journal.findings
         for run, line in zip(runs, lines, strict=True)
-        if run.contents is not None and run.arm == TREATMENT and line.word != "INVALID"
+        if run.contents is not None and _answers(line)
     ]
     return found[-1] if found else ()
+
+
+def _answers(line: RunLine) -> bool:
+    """Whether a run with the treatment says anything about the claim."""
+    return line.arm == TREATMENT and not line.unusable and line.word != INVALID
 
 
 def _level(paired: Paired, primary: str, planned: Planned | None) -> tuple[bool, float]:
@@ -239,24 +264,20 @@ def _unfinished(pairs: int, planned: Planned) -> str:
 
 
 def _pair_runs(runs: Sequence[CampaignRun], primary: str) -> list[PairRun]:
-    outside = {
-        window.name
-        for run in runs
-        if run.contents is not None and run.arm == TREATMENT
-        for window in windows_of(run.contents).counted
-        if window.role != "during"
-    }
-    return [_pair_run(run, outside, primary) for run in runs]
+    treated = [run.contents for run in runs if run.contents is not None and run.arm == TREATMENT]
+    outside = {w.name for contents in treated for w in windows_of(contents).counted if w.role != "during"}
+    compared = _Compared(_left_out(treated), frozenset(outside))
+    return [_pair_run(run, compared, primary) for run in runs]
 
 
-def _pair_run(run: CampaignRun, outside: set[str], primary: str) -> PairRun:
+def _pair_run(run: CampaignRun, compared: _Compared, primary: str) -> PairRun:
     contents = run.contents
     if contents is None:
         return PairRun(run.pair, run.arm, (run.problem,), {}, run.origin)
     invalid = could_not_measure(contents) or (unproven(contents) if run.arm == TREATMENT else ())
     if invalid or contents.table is None:
         return PairRun(run.pair, run.arm, invalid or ("no load record",), {}, run.origin)
-    windows = _compared(contents, run.arm, outside)
+    windows = compared.windows(contents, run.arm)
     if not windows:
         return PairRun(run.pair, run.arm, ("no phase to compare",), {}, run.origin)
     table = contents.table
@@ -271,16 +292,53 @@ def _pair_run(run: CampaignRun, outside: set[str], primary: str) -> PairRun:
     return PairRun(run.pair, run.arm, (), found, run.origin, none_at_all(table, windows))
 
 
-def _compared(contents: RunContents, arm: Arm, outside: set[str]) -> list[Window]:
-    """The windows in which the treatment is in place; in the control arm, those in their stead."""
-    counted = windows_of(contents).counted
-    if arm == TREATMENT:
-        return [window for window in counted if window.role == "during"]
-    # The treatment arm lost its first seconds to the change, so the control arm leaves them out as well.
-    settled = [
-        replace(window, start=window.start + SETTLE_S) for window in counted if window.name not in outside
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Which seconds of a run are compared: in both arms the same ones of the same phases.
+
+    Attributes:
+        lost: By name of the phases in which the treatment is in place, the whole seconds at their beginnings that the
+            treatment arm does not count.
+        outside: Names of the phases in which it is not.
+    """
+
+    lost: Mapping[str, float]
+    outside: frozenset[str]
+
+    def windows(self, contents: RunContents, arm: Arm) -> list[Window]:
+        """The windows in which the treatment is in place; in the control arm, those in their stead."""
+        counted = windows_of(contents).counted
+        if arm == TREATMENT:
+            return [window for window in counted if window.role == "during"]
+        known = [
+            (window, self.lost[name])
+            for window in counted
+            if (name := _STANDS_FOR.get(window.name, window.name)) in self.lost
+        ]
+        if known:
+            begun = [replace(w, start=max(w.start, _first_second(contents, w) + lost)) for w, lost in known]
+        else:  # without phases of its own, the arm is one window: what the other one lost to the change is left out
+            begun = [replace(w, start=w.start + SETTLE_S) for w in counted if w.name not in self.outside]
+        return [window for window in begun if window.seconds >= 1]
+
+
+def _left_out(treated: Sequence[RunContents]) -> dict[str, float]:
+    lost: dict[str, float] = {}
+    for contents in treated:
+        for window in windows_of(contents).of("during"):
+            left_out = window.start - _first_second(contents, window)
+            lost[window.name] = max(left_out, lost.get(window.name, 0.0))
+    return lost
+
+
+def _first_second(contents: RunContents, window: Window) -> float:
+    """The first whole second of the phase that a window is cut from; without such a phase, of the window."""
+    starts = [
+        phase.start
+        for phase in phases_of(contents.run or {})
+        if phase.name == window.name and phase.start <= window.start < phase.end
     ]
-    return [window for window in settled if window.seconds >= 1]
+    return float(math.ceil(starts[-1])) if starts else window.start
 
 
 def _invalid(runs: Sequence[CampaignRun], paired: Paired, primary: str) -> str:
@@ -302,11 +360,9 @@ def _spread(paired: Paired, primary: str) -> float | None:
     return spread_p(np.asarray(paired.control[primary]), np.asarray(paired.treatment[primary]))
 
 
-def _line(run: CampaignRun) -> RunLine:
-    if run.contents is None:
-        return RunLine(run.pair, run.arm, run.origin, "INVALID", (run.problem,), run.has_report)
-    judgement = judge_run(run.contents)
-    return RunLine(run.pair, run.arm, run.origin, judgement.word, judgement.reasons, run.has_report)
+def _line(run: CampaignRun, unusable: tuple[str, ...]) -> RunLine:
+    said = judge_run(run.contents) if run.contents is not None else Judgement(INVALID, (run.problem,))
+    return RunLine(run.pair, run.arm, run.origin, said.word, said.reasons, run.has_report, unusable)
 
 
 def _effect(effect: Effect) -> Mapping[str, Any]:
@@ -315,11 +371,16 @@ def _effect(effect: Effect) -> Mapping[str, Any]:
         "metric": effect.metric,
         "primary": effect.primary,
         "verdict": effect.verdict,
-        "ratio": effect.ratio if len(effect.ratios) else None,
-        "low": effect.low if judged else None,
-        "high": effect.high if judged else None,
+        "ratio": _finite(effect.ratio) if len(effect.ratios) else None,
+        "low": _finite(effect.low) if judged else None,
+        "high": _finite(effect.high) if judged else None,
         "p": effect.p if judged else None,
-        "could_see": effect.could_see if judged else None,
-        "pairs": list(effect.ratios),
+        "could_see": _finite(effect.could_see) if judged else None,
+        "pairs": [_finite(ratio) for ratio in effect.ratios],
         "reason": effect.reason,
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: a bound that there is not is null."""
+    return value if math.isfinite(value) else None

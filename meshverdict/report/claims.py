@@ -66,6 +66,11 @@ CLAIMS: Final = (
     Claim(
         "az-affinity", "Calling the cache in the caller's own zone alone reduces the round trip dramatically."
     ),
+    Claim(
+        "az-affinity-shards",
+        "A cache in shards keeps its callers in their zone as a whole one does.",
+        "3 fields",
+    ),
     Claim("az-affinity-failover", "The price of zone affinity: what happens when the zone's cache is gone."),
     Claim("az-zone-failure", "The price of zone affinity: what happens when the whole zone is gone."),
     Claim(

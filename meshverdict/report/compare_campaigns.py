@@ -6,13 +6,13 @@ said is what each of them found, metric by metric.
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict import __version__
 from meshverdict.model.errors import UsageError
+from meshverdict.report.compare_words import cell
 from meshverdict.report.render.forest import bounds, forest, ratio
 from meshverdict.report.render.html import Html, h
 from meshverdict.report.render.page import footer, page
@@ -45,8 +45,9 @@ class CampaignComparison:
 
     @property
     def differs(self) -> bool:
-        """Whether the two campaigns come to different words on the primary metric."""
-        return self.a.effects[0].word != self.b.effects[0].word
+        """Whether the two campaigns come to different words on the primary metric, or to opposite effects."""
+        one, two = self.a.effects[0], self.b.effects[0]
+        return one.word != two.word or (one.word == "differs" and (one.ratio < 1) != (two.ratio < 1))
 
     def rows(self) -> list[tuple[str, Effect | None, Effect | None]]:
         """Each metric with its effect in both."""
@@ -75,11 +76,13 @@ class CampaignComparison:
         return "\n".join([*lines, "", _NOTE])
 
     def _markdown(self) -> str:
-        lines = [f"### {html.escape(self.a.title)}: two campaigns side by side", "", f"> {_NOTE}", ""]
+        lines = [f"### {cell(self.a.title)}: two campaigns side by side", "", f"> {_NOTE}", ""]
         if self.refusals:
-            return "\n".join([*lines, *(f"- {html.escape(reason)}" for reason in self.refusals)])
+            return "\n".join([*lines, *(f"- {cell(reason)}" for reason in self.refusals)])
         lines += ["| metric | A | B |", "|---|---|---|"]
-        lines += [f"| {name} | {_words(one)} | {_words(two)} |" for name, one, two in self.rows()]
+        lines += [
+            f"| {cell(name)} | {cell(_words(one))} | {cell(_words(two))} |" for name, one, two in self.rows()
+        ]
         return "\n".join(lines)
 
     def _json(self) -> str:

@@ -35,3 +35,11 @@ def probe_words(probe: Probe | None) -> str:
     if probe is None or (probe.value is None and probe.met is None):
         return "not checked"
     return f"{probe.value if probe.value is not None else NOTHING} ({_MET[probe.met]})"
+
+
+def cell(text: str) -> str:
+    """Text for a Markdown table: no markup of its own, no new lines, no column ends."""
+    text = " ".join(text.split())
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text

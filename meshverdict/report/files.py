@@ -124,7 +124,7 @@ def _plan(path: Path) -> Planned | None:
         return None
     try:
         return read_plan(json.loads(_text(path, "")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: not the plan of a campaign ({error!r}); move it away") from error
 
 
@@ -136,12 +136,16 @@ def read_rows(reports: Path, failed: Mapping[str, str] | None = None) -> tuple[R
         failed: By experiment, why it was not measured just now.
     """
     measured: dict[str, tuple[RunContents | Campaign, str]] = {}
+    reasons = dict(failed or {})
     for folder in sorted(path for path in reports.glob("*") if path.is_dir()):
         if is_campaign(folder):
-            measured[folder.name] = (judge_campaign(folder), f"{folder.name}/{REPORT}")
+            try:
+                measured[folder.name] = (judge_campaign(folder), f"{folder.name}/{REPORT}")
+            except RecordError as error:  # of one experiment: the others have their rows all the same
+                reasons.setdefault(folder.name, str(error))
         elif (run := next(_single_runs(folder), None)) is not None:
             measured[folder.name] = (run, f"{folder.name}/{Path(run.origin).name}/{REPORT}")
-    return verdict_rows(measured, failed or {})
+    return verdict_rows(measured, reasons)
 
 
 def write_verdict(reports: Path, rows: tuple[Row, ...]) -> Path:
@@ -205,7 +209,12 @@ def write_atomically(target: Path, text: str) -> None:
     """
     try:
         with tempfile.NamedTemporaryFile(
-            "w", dir=target.parent, prefix=f".{target.name}.", delete=False
+            "w",
+            dir=target.parent,
+            prefix=f".{target.name}.",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",  # half of a surrogate pair, which JSON may hold, is no text
         ) as file:
             try:
                 file.write(text)
@@ -233,7 +242,7 @@ def _run(path: Path) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(_text(path, ""))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON, perhaps cut short ({error})") from error
     if not isinstance(value, dict) or not str(value.get("format", "")).startswith("run/"):
         raise RecordError(f'{path}: not a run description, its `format` is not "run/1"')
@@ -276,7 +285,7 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             for line in file:
                 try:
                     value = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(value, dict):
                     yield value

@@ -163,7 +163,7 @@ def read_journal(text: str, *, origin: str) -> Journal:
     """
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(
             f"{origin}: not JSON, perhaps cut short ({error}); run the experiment again"
         ) from error

@@ -80,7 +80,7 @@ def could_not_measure(contents: RunContents) -> tuple[str, ...]:
         reasons += _clock(contents)
         if (time := contents.load_time()) is not None:
             reasons += crowded(contents.machine, *time)
-    elif contents.run is not None:
+    elif contents.run is not None or contents.load_problem:
         reasons.append(contents.load_problem or "load.jsonl is missing: nothing was measured")
     validity = contents.section("validity")
     if validity.get("valid") is False:
@@ -105,6 +105,8 @@ def unproven(contents: RunContents) -> tuple[str, ...]:
     """A met hypothesis proves nothing when it was not checked, or its treatment was not seen to work."""
     journal = contents.journal
     unchecked = _unchecked(journal)
+    if contents.run is None and journal.treatment:
+        return ("run.json is missing, so nothing shows that the treatment was ever applied", *unchecked)
     if unchecked or contents.run is None or contents.run.get("arm") == "control" or not journal.treatment:
         return unchecked
     moments = moments_of(contents.run)

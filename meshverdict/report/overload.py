@@ -104,7 +104,7 @@ def overload_in(contents: RunContents) -> Overload | None:
         story=told,
         limit=number(measures.get("limit_per_s")) if not sweep else None,
         ramp=_ramp(contents.search, number(mapping(measures.get("capacity")).get("per_s"))),
-        steps=_steps(sweep),
+        steps=steps(sweep),
         value=number(sweep.get("value")),
     )
 
@@ -133,7 +133,8 @@ def _amplification(
     return tuple(found)
 
 
-def _steps(sweep: Mapping[str, Any]) -> tuple[Step, ...]:
+def steps(sweep: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The values of a sweep as run.json has it, ascending; those that lack a figure are left out."""
     found = []
     for point in mappings(sweep.get("points")):
         values = [number(point.get(key)) for key in ("limit", "goodput", "limited", "queue")]

@@ -32,7 +32,10 @@ _METHOD: Final = (
         "Each pair gives one log ratio per metric. The p value is exact: the share of all patterns of signs that"
         " would have shown as much. The interval holds the effects that this test does not reject."
     ),
-    "One metric was declared beforehand and is judged alone; the others are corrected together (max-T).",
+    (
+        "One metric was declared beforehand and is judged alone; the others are corrected together (max-T). With 6 or 7"
+        " pairs one metric that hardly moves can keep all of those from having an interval."
+    ),
     (
         f"Fewer than {MIN_PAIRS} pairs are described, not judged. There are four verdicts and no others: differs,"
         " equivalent, undecided, invalid."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from meshverdict.model.errors import UsageError
 from meshverdict.report.compare import DESCRIPTION
 from meshverdict.report.compare_page import as_html
-from meshverdict.report.compare_words import description, measure_words, probe_words
+from meshverdict.report.compare_words import cell, description, measure_words, probe_words
 from meshverdict.report.fidelity import DOCUMENT
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def as_value(comparison: Comparison) -> dict[str, Any]:
 def as_markdown(comparison: Comparison) -> str:
     """A table that fits a pull-request comment."""
     lines = [
-        f"### {_cell(comparison.a.title)}: two runs side by side",
+        f"### {cell(comparison.a.title)}: two runs side by side",
         "",
         f"> {description(comparison)}",
         "",
@@ -71,7 +71,7 @@ def as_markdown(comparison: Comparison) -> str:
     lines += [f"- **A** `{_code(comparison.a.origin)}`: {comparison.a.verdict}"]
     lines += [f"- **B** `{_code(comparison.b.origin)}`: {comparison.b.verdict}", ""]
     if not comparison.comparable:
-        return "\n".join([*lines, "**Not comparable:**", "", *(f"- {_cell(r)}" for r in comparison.refusals)])
+        return "\n".join([*lines, "**Not comparable:**", "", *(f"- {cell(r)}" for r in comparison.refusals)])
     if comparison.probes:
         lines += [
             "| probe | tolerance | A before | A after | B before | B after |",
@@ -79,15 +79,15 @@ def as_markdown(comparison: Comparison) -> str:
         ]
         for line in comparison.probes:
             cells = (line.a_before, line.a_after, line.b_before, line.b_after)
-            shown = " | ".join(_cell(probe_words(p)) for p in cells)
-            lines.append(f"| {_cell(line.name)} | {_cell(line.tolerance)} | {shown} |")
+            shown = " | ".join(cell(probe_words(p)) for p in cells)
+            lines.append(f"| {cell(line.name)} | {cell(line.tolerance)} | {shown} |")
         lines.append("")
     if comparison.measures:
         lines += ["| case | window | measure | A | B | B / A |", "|---|---|---|--:|--:|--:|"]
-        lines += [f"| {' | '.join(map(_cell, measure_words(m)))} |" for m in comparison.measures]
+        lines += [f"| {' | '.join(map(cell, measure_words(m)))} |" for m in comparison.measures]
         lines.append("")
     lines += _agreement_markdown(comparison.agreement) if comparison.agreement else []
-    lines += [f"- ⚠ {_cell(warning)}" for warning in comparison.warnings]
+    lines += [f"- ⚠ {cell(warning)}" for warning in comparison.warnings]
     return "\n".join(lines).rstrip()
 
 
@@ -132,12 +132,12 @@ def _agreement_text(agreement: Agreement) -> list[str]:
 
 
 def _agreement_markdown(agreement: Agreement) -> list[str]:
-    lines = [f"**{_cell(agreement.sentence)}**", ""]
+    lines = [f"**{cell(agreement.sentence)}**", ""]
     lines += ["| | embedded lab | real cluster | | may be because of |", "|---|---|---|---|---|"]
     for line in agreement.lines:
         because = ", ".join(line.because) if line.agree is False else ""
         cells = (line.what, line.embedded, line.real, line.word, because)
-        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
     return [*lines, "", f"What the embedded lab does differently by design: `{DOCUMENT}`.", ""]
 
 
@@ -164,14 +164,6 @@ def _side_value(side: Side) -> dict[str, Any]:
         "reasons": list(side.reasons),
         "seconds": side.seconds,
     }
-
-
-def _cell(text: str) -> str:
-    """Text for a Markdown table: no markup of its own, no new lines, no column ends."""
-    text = " ".join(text.split())
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text
 
 
 def _code(text: str) -> str:

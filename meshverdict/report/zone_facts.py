@@ -105,6 +105,8 @@ def _saving(told: Mapping[str, Any]) -> Saving | None:
     if len(numbers) < len(values):
         return None
     c0, c1, m0, m1, p0, p1, saved, formula, rtt, turns, price = numbers
+    if m0 <= 0:
+        return None
     words = str(told.get("connection") or "")
     return Saving(words, int(turns), rtt, (c0, c1), (m0, m1), (p0, p1), saved, formula, price)
 

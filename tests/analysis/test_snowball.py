@@ -157,3 +157,5 @@ def test_an_ejection_is_a_time_without_requests():
     t = list(range(20))
     counter = [0, 5, 9, 9, 9, 9, 9, 12, 15, 15, 16, None, 18, 18, 18, 18, 18, 18, 18, 18]
     assert snowball.absences(t, counter, at_least_s=3) == ((2, 7),)
+    assert snowball.absences(t, counter, at_least_s=3, unfinished=True) == ((2, 7), (12, 19))
+    assert snowball.absences(t, counter, at_least_s=8, unfinished=True) == ()

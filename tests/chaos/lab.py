@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,13 @@ class Lab:
         found = access.json(access.core.list_pod_for_all_namespaces)["items"]
         labels = ("meshverdict.io/component", "meshverdict.io/load")
         return [p["metadata"]["name"] for p in found if set(labels) & set(p["metadata"].get("labels") or {})]
+
+    def left(self, seconds=10.0):
+        """Pods of a run that are still there some seconds after it: those of a deleted Job go a moment after the Job."""
+        deadline = time.monotonic() + seconds
+        while (found := self.ours()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
 
 
 @contextlib.contextmanager

@@ -6,20 +6,22 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from meshverdict.chaos import canary
-from meshverdict.chaos.canary import PATIENCE_S, try_policy, undenied
+from meshverdict.chaos.canary import PATIENCE_S, lasting, try_policy, undenied
 from meshverdict.chaos.connections import Connection, Seen
 from meshverdict.model.errors import LabError
 
 ASKED = 1000.0
 
 
-def _seen(until, *, closed=None):
+def _seen(until, *, closed=None, reopened=None):
     seen = Seen(Connection("load", "10.0.0.1:8099"))
     seen.take({"state": "open", "t": ASKED - 2})
     for second in range(int(ASKED) - 2, int(until) + 1):
         seen.take({"second": second, "open": 100, "closed": 0})
     if closed is not None:
         seen.take({"state": "closed", "t": closed})
+    if reopened is not None:
+        seen.take({"state": "open", "t": reopened})
     return seen
 
 
@@ -40,8 +42,16 @@ def test_silence_shows_nothing(until):
 
 
 def test_a_denied_connection_is_neither():
-    """Whatever became of the log."""
-    assert undenied(_seen(ASKED, closed=ASKED + 0.01), ASKED) is None
+    """Once it has stayed denied for a second of attempts."""
+    assert undenied(_seen(ASKED + 2, closed=ASKED + 0.01), ASKED) is None
+
+
+def test_one_attempt_that_failed_is_no_policy():
+    """A busy server loses one of a hundred a second: the connection opens again, and nobody enforces anything."""
+    found = undenied(_seen(ASKED + PATIENCE_S, closed=ASKED + 0.34, reopened=ASKED + 0.35), ASKED)
+    assert found is not None
+    assert found.enforced is False
+    assert lasting(_seen(ASKED, closed=ASKED + 0.34), ASKED) is None
 
 
 def _refusing(status):

@@ -1,14 +1,18 @@
 """What probers saw, turned into answers."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from meshverdict.chaos.connections import Connection, Seen, as_expected
+from meshverdict.chaos.connections import SILENT_S, Connection, Seen, as_expected
+from meshverdict.chaos.prober import Probers
 from meshverdict.chaos.run_json import elapsed_ms, treatment
 from meshverdict.chaos.timeline import Timeline
 from meshverdict.model.errors import UsageError
 
 DENIED = Connection("b", "redis.d:6379", treated="closed", every_ms=5)
 ALLOWED = Connection("c", "redis.d:6379")
+NOW = 40.0
 
 
 def seen(connection, *changes):
@@ -57,8 +61,27 @@ def test_measure_of_an_open_connection_says_what_became_of_it():
 def test_expectation_changes_with_the_treatment():
     """The same connections, judged before and under the treatment."""
     records = [seen(DENIED, (10, "open")), seen(ALLOWED, (10, "open"))]
-    assert as_expected(records, treated=False) == (True, "all 2 as expected: 2 open, 0 closed")
-    assert as_expected(records, treated=True) == (False, "b → redis.d:6379 is open, expected closed")
+    assert as_expected(records, treated=False, now=NOW) == (True, "all 2 as expected: 2 open, 0 closed")
+    assert as_expected(records, treated=True, now=NOW) == (False, "b → redis.d:6379 is open, expected closed")
+
+
+def test_a_prober_that_fell_silent_is_not_believed():
+    """Its last word says nothing of now; a run in which one was silent at the end is not whole."""
+    probers = Probers(SimpleNamespace(), [ALLOWED])
+    record = probers.seen[0]
+    record.take({"to": ALLOWED.to, "state": "open", "t": 10})
+    record.heard = NOW
+    assert as_expected(probers.seen, treated=False, now=NOW + SILENT_S)[0]
+    right, words = as_expected(probers.seen, treated=False, now=NOW + SILENT_S + 1)
+    assert (right, words) == (False, "c → redis.d:6379 was not tried for 21 s: its prober is silent")
+    assert "has been silent for" in str(probers.failure)
+
+
+@pytest.mark.parametrize("every", ["abc", float("nan"), float("inf"), 0, None, []])
+def test_an_interval_that_is_none(every):
+    """Named with the connection, the field and its bounds."""
+    with pytest.raises(UsageError, match=r"connections: .*`every_ms` from 1 to 10000"):
+        Connection.parse({"from": "a", "to": "b.c:1", "every_ms": every})
 
 
 def test_moments_come_from_connections_that_must_change():
@@ -80,7 +103,7 @@ def test_moments_come_from_connections_that_must_change():
         ({"from": "a", "to": "b:1", "expect": "open"}, "and any of untreated"),
         ({"from": "a", "to": "b"}, "`to` is name:port"),
         ({"from": "a", "to": "b:1", "treated": "shut"}, "one of open, closed"),
-        ({"from": "a", "to": "b:1", "every_ms": 0}, "`every_ms` at least 1"),
+        ({"from": "a", "to": "b:1", "every_ms": 0}, "`every_ms` from 1 to 10000"),
     ],
 )
 def test_wrong_connections_are_refused(value, words):

@@ -88,8 +88,9 @@ def test_text_becomes_the_number_that_the_experiment_declares():
 
 def test_a_number_that_is_none_is_refused_with_an_example():
     """The message names the variable and shows a value that works."""
-    with pytest.raises(UsageError, match=r"--var s=soon: a number is needed, such as s=5"):
-        numbers({"s": 5}, {"s": "soon"})
+    for wrong in ("soon", "inf", "nan", "-inf"):
+        with pytest.raises(UsageError, match=rf"--var s={wrong}: a number is needed, such as s=5"):
+            numbers({"s": 5}, {"s": wrong})
 
 
 def test_names_given_in_vain_are_found():

@@ -15,16 +15,26 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare (util-linux)"),
 ]
-# A pod's first process with two workers that count, and one command beside them, given as an argument.
+# A pod's first process with two workers that count, and one command beside them, given as an argument: it begins when both
+# have counted, and gets a line to read once both stand still.
 POD = """
 import os, subprocess, sys, time
 def work(n):
     while True:
         with open(f"{sys.argv[1]}/{n}", "a") as file: file.write("x")
         time.sleep(0.01)
-for n in (1, 2):
-    if os.fork() == 0: work(n)
-print(subprocess.call(["sh", "-c", sys.argv[2], "pod", *sys.argv[3:]]), flush=True)
+def still(pid):
+    return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "T"
+workers = []
+for n in ("1", "2"):
+    workers.append(os.fork())
+    if not workers[-1]: work(n)
+while len(os.listdir(sys.argv[1])) < 2: time.sleep(0.01)
+command = subprocess.Popen(["sh", "-c", sys.argv[2], "pod", *sys.argv[3:]], stdin=subprocess.PIPE)
+while command.poll() is None and not all(map(still, workers)): time.sleep(0.01)
+try: command.communicate(b"go\\n")
+except BrokenPipeError: pass
+print(command.wait(), flush=True)
 time.sleep(30)
 """
 
@@ -38,7 +48,7 @@ def pod(tmp_path):
         words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c", POD]
         process = subprocess.Popen(
             [*words, str(tmp_path), script, *map(str, arguments)],
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,7 +96,6 @@ def test_release_ends_a_stall_and_sees_that_nobody_stands_still(pod, tmp_path):
 def test_workers_go_on_when_the_program_that_stalls_them_is_killed(pod, tmp_path, who):
     """`kill -9` in the middle of a stall of 20 s; its watch, set to two seconds, lets them go on."""
     process = pod(f"{stalling(SIGNALS, 1, 20, 1, 2, who)} read go; kill -9 $!")
-    go(process)
     assert process.stdout.readline().strip() == "0"
     before = counted(tmp_path)
     assert len(before) == 2
@@ -100,7 +109,6 @@ def test_workers_go_on_when_the_program_that_stalls_them_is_killed(pod, tmp_path
 def test_a_program_that_is_asked_to_end_lets_its_workers_go_on_at_once(pod, tmp_path, name):
     """In the middle of a stall of 20 s, whose watch is an hour away."""
     process = pod(f"{stalling(SIGNALS, 1, 20, 1, 3600, ALL)} read go; kill -{name} $!; wait $!; exit $?")
-    go(process)
     assert process.stdout.readline().strip() == "4"
     before = counted(tmp_path)
     assert len(before) == 2
@@ -133,13 +141,6 @@ def test_a_redis_that_refuses_the_pause_is_told_from_one_that_pauses(options, st
     )
     assert done.returncode == status, done.stderr
     assert ("NOAUTH" in done.stderr) == bool(status)
-
-
-def go(process):
-    """Let what waits in the pod go on, once the stall has begun; its own sleep would stand still as well."""
-    time.sleep(0.5)
-    process.stdin.write("\n")
-    process.stdin.flush()
 
 
 def stalling(script, *arguments):

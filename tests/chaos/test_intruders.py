@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from meshverdict.chaos import intruder_pods, intruders
+from meshverdict.chaos import intruder_pods, intruders, version_shares
 from meshverdict.chaos.intruder_pods import Intruder
 from meshverdict.chaos.intruders import Target, Try, judged, surprises
 from meshverdict.model.errors import LabError, UsageError
@@ -24,6 +24,16 @@ def test_nothing_is_surprising_when_everything_was_found_as_expected():
     """One word for all intruders, or one for each."""
     tries = [tried("strict", OUT, "denied"), tried("list", OUT, "denied"), tried("list", IN, "reached")]
     assert surprises(tries, {"strict": "denied", "list": {OUT: "denied", IN: "reached"}}) == []
+
+
+def test_a_question_without_an_expectation_is_refused():
+    """It would be answered "as expected" whatever was found."""
+    for asked in (
+        lambda: intruders.tries_as_expected([OUT], [], {}),
+        lambda: version_shares.versions_as_expected("/x", {"1": 1.0}, {}),
+    ):
+        with pytest.raises(UsageError, match="`treated` is empty"):
+            asked()
 
 
 @pytest.mark.parametrize("found", ["reached", "denied"])

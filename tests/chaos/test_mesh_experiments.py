@@ -60,7 +60,7 @@ def test_ctrl_c_in_the_middle_takes_the_sidecars_away_again(plain, tmp_path):
     assert journal["status"] == "interrupted", run.text
     assert {a["status"] for a in journal["rollbacks"]} == {"succeeded"}, run.text
     assert sidecars(plain) == ([], [])
-    assert plain.ours() == []
+    assert plain.left() == []
     assert check(run.folder).word == "INVALID"
 
 

@@ -101,6 +101,21 @@ def test_packets_that_were_not_counted_to_the_end(run, monkeypatch):
         zone_probes.load_by_pod("pippo/", "paperino/", "overload")
 
 
+def test_a_window_without_a_counted_second_is_not_silence(run):
+    """Too short to say anything; only a window in which others' packets were counted says that nobody talked."""
+    _record(run, (10, "/get", "ok"))
+    pair = {
+        "from": "load/a", "to": "pippo/a", "from_zone": "a", "to_zone": "a", "packets": 10, "bytes": 100,
+    }  # fmt: skip
+    lines = [{"t": START + 25.9, "traffic": [pair]}]
+    run.traffic = SimpleNamespace(newest=lines[-1]["t"], lines=lines)
+    with pytest.raises(RecordError, match="too short: no whole second of counted packets"):
+        zone_probes.local_share("pippo/", "paperino/", "overload")
+    lines.insert(0, {"t": START + 20.0, "traffic": [pair]})
+    with pytest.raises(RecordError, match="between pippo/ and paperino/: nobody talked"):
+        zone_probes.local_share("pippo/", "paperino/", "overload")
+
+
 def test_a_rate_is_of_the_seconds_that_were_counted(run):
     """Lines come a little more than a second apart: 20 s held 18 of them, of ten packets each."""
     _record(run, (10, "/get", "ok"))
@@ -199,3 +214,14 @@ def test_a_second_search_has_a_folder_of_its_own(tmp_path):
         "capacity-2",
         "capacity-3",
     ]
+
+
+@pytest.mark.parametrize("treated", [True, False])
+def test_a_phase_that_never_was(run, treated):
+    """Before it, nothing is to be found; a treatment whose method is over must have had it."""
+    run.timeline.method_over = False
+    run.timeline.control_arm = not treated
+    assert expected.threads_as_expected("gone").startswith("as expected: phase 'gone' has not begun yet")
+    run.timeline.method_over = True
+    said = expected.threads_as_expected("gone")
+    assert said.startswith("NOT as expected" if treated else "as expected")

@@ -134,7 +134,7 @@ def test_nothing_of_a_run_is_left_in_the_lab(held, lab):
     """No policy, no prober, no load."""
     assert held.code == 0
     assert lab.policies() == []
-    assert lab.ours() == []
+    assert lab.left() == []
 
 
 def test_run_without_its_treatment_deviates(lab, isolate_redis, tmp_path):
@@ -199,8 +199,32 @@ def test_sigterm_plays_the_rollbacks_and_leaves_nothing(lab, tmp_path):
     ran = finished(process, tmp_path, tmp_path / "reports")
     assert ran.code == 1
     assert ran.read("journal.json")["status"] == "interrupted"
-    assert (lab.policies(), lab.ours()) == ([], [])
+    assert (lab.policies(), lab.left()) == ([], [])
     assert check(ran.folder).word == "INVALID"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_over_is_kept_though_a_signal_meets_its_end(lab, tmp_path, number):
+    """What was measured is written, judged and let go; the signal is answered in words."""
+    experiment = tmp_path / "short.json"
+    arguments = {"baseline_s": 0, "telemetry": False}
+    provider = {"type": "python", "module": "meshverdict.chaos.control", "arguments": arguments}
+    short = {"version": "1.0.0", "title": "Short", "description": "Nothing is done.", "method": []}
+    controls = [{"name": "meshverdict", "provider": provider}]
+    # What `start` sets, and nothing here reads.
+    values = dict.fromkeys(("baseline_s", "rate", "restored_s", "treated_s"), 0)
+    experiment.write_text(json.dumps({**short, "configuration": values, "controls": controls}))
+    process = start(lab.state, tmp_path, experiment)
+    while not list((tmp_path / "reports").glob("*/*/journal.json")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    process.send_signal(number)
+    ran = finished(process, tmp_path, tmp_path / "reports")
+    assert "the run is over, its folder is being written" in ran.text
+    assert ran.read("journal.json")["status"] == "completed"
+    assert (ran.folder / "report.html").is_file()
+    assert (lab.policies(), lab.left()) == ([], [])
+    assert ran.code == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can only be mounted as root")
@@ -221,7 +245,7 @@ def test_disk_that_fills_up_during_the_run_fails_it(lab, tmp_path):
         subprocess.run(["umount", disk], check=True)
     assert ran.code == 1
     assert "could not be written (No space left on device): free some space" in ran.text
-    assert (lab.policies(), lab.ours()) == ([], [])
+    assert (lab.policies(), lab.left()) == ([], [])
 
 
 def test_second_run_is_refused_while_the_first_lasts(lab, tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from meshverdict.chaos import suite
+from meshverdict.chaos.campaign import run_once
 from meshverdict.chaos.suite import QUICK_S, run_suite, suite_plan
 from meshverdict.model.errors import LabError, UsageError
 
@@ -99,3 +100,11 @@ def test_quick_form_begins_with_what_is_short(folder):
     (folder / "ratelimit.json").write_text((folder / "zebra.json").read_text())
     names = [p.file.stem for p in plan(folder, quick=True).parts]
     assert names[:4] == ["ratelimit", "isolate-redis", "canary", "zebra"]
+
+
+def test_a_run_that_was_cut_short_before_it_began_says_so(folder, monkeypatch):
+    """Its row names the time, not an exit status: a real `chaos run`, interrupted while it is still starting."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    with pytest.raises(LabError, match=r"^interrupted after 0 s, when the time was over"):
+        run_once(folder / "canary.json", {}, reports=folder / "reports", lab="cut-short", seconds=0.1)
+    assert not (folder / "reports").exists()

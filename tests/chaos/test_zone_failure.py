@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from meshverdict.chaos import affinity, session, zones
-from meshverdict.chaos.zone_failure import fail_zone, policy, unfit
+from meshverdict.chaos.zone_failure import fail_zone, policy, restore_zone, unfit
 from meshverdict.model.errors import UsageError
 from meshverdict.model.paths import data_folder
 
@@ -27,6 +27,7 @@ def test_real_cluster_is_refused_with_the_ways_out():
     try:
         with pytest.raises(UsageError, match=r"its nodes are not the lab's.*az-affinity-failover"):
             fail_zone("zone-a", ["pippo"])
+        assert restore_zone("zone-a", ["pippo"]) == []
     finally:
         session.set_current(None)
 
@@ -49,9 +50,13 @@ def test_forms_of_a_service_replace_each_other():
         return {name: values for (_, _, name), values in found.items()}
 
     none = {"trafficDistribution": None, "internalTrafficPolicy": "Cluster"}
-    assert fields("none") == {"paperino": none, "pippo": {"internalTrafficPolicy": "Cluster"}}
+    shards = {f"paperino-{n}": {"trafficDistribution": None} for n in range(3)}
+    assert fields("none") == {"paperino": none, "pippo": {"internalTrafficPolicy": "Cluster"}} | shards
+    assert fields("same-zone-shards") == fields("none") | {
+        name: {"trafficDistribution": "PreferSameZone"} for name in shards
+    }
     assert fields("same-zone")["paperino"] == {**none, "trafficDistribution": "PreferSameZone"}
-    assert fields("strict") == {
+    assert fields("strict") == shards | {
         "paperino": {**none, "internalTrafficPolicy": "Local"},
         "pippo": {"internalTrafficPolicy": "Local"},
     }

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import synthetic
 
+from meshverdict.analysis.campaign import Done, plan, remaining
 from meshverdict.model.errors import RecordError, UsageError
 from meshverdict.report.campaign import assess
 from meshverdict.report.compare import compare_paths
@@ -230,3 +231,126 @@ def test_earlier_campaigns_and_single_runs_are_no_part_of_it(eight_pairs, tmp_pa
     make(folder / "earlier" / "20261031T000000Z", 3, seed=9)
     synthetic.write_run(folder / "20261102T000000Z")
     assert judged(folder).pairs == 8
+
+
+def arms(folder, phases, *, treated, trouble=()):
+    """A pair whose two arms have the same load record, second for second; only run.json says which had the treatment.
+
+    Args:
+        folder: Of the campaign.
+        phases: Name and length of each phase of the run.
+        treated: Name of the phase that begins with the treatment; in the control arm it is called untreated.
+        trouble: Seconds since the start in which case 1 does not answer.
+    """
+    for place, arm in enumerate(("treatment", "control")):
+        start = synthetic.START + 1000 * place
+        shape = synthetic.Shape(arm=arm, pair=1, start=start, treated=False, baseline_s=40, policy_s=30)
+        run = synthetic.write_run(folder / f"20261101T01{place}000Z-pair01-{arm}", shape)
+        lines = [json.loads(line) for line in (run / "load.jsonl").read_text().splitlines()]
+        for line in lines:
+            if line.get("name", "").startswith("/count") and line["t"] - start in trouble:
+                line |= {"outcome": "http", "status": 503}
+        (run / "load.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        value, at = json.loads((run / "run.json").read_text()), float(start)
+        value["phases"] = []
+        for name, length in phases:
+            called = "untreated" if arm == "control" and name == treated else name
+            value["phases"].append({"name": called, "start": at, "end": at + length})
+            if arm == "treatment" and name == treated:
+                value["treatment"] = {"applied": at, "in_effect": at + 0.1, "removed": None, "restored": None}
+            at += length
+        (run / "run.json").write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("phases", "trouble"),
+    [
+        ([("baseline", 20), ("treated", 30)], range(40, 45)),
+        (
+            [("baseline", 20), ("treated", 0.2), ("steady", 8), ("trigger", 2), ("aftermath", 30)],
+            range(28, 33),
+        ),
+        ([("baseline", 20), ("treated", 8.3), ("warm-up", 4), ("overload", 30)], range(22, 36)),
+    ],
+)
+def test_the_same_load_in_both_arms_differs_in_nothing(tmp_path, phases, trouble):
+    """Both arms are compared over the same seconds of the same phases, wherever trouble lies in them."""
+    arms(tmp_path, phases, treated="treated", trouble=trouble)
+    campaign = judged(tmp_path)
+    assert campaign.pairs == 1, campaign.left_out
+    ratios = {effect.metric: effect.ratios for effect in campaign.effects}
+    assert {"case-1 goodput", "case-1 p50", "case-1 error share"} <= set(ratios)
+    assert {name: ratio for name, (ratio,) in ratios.items() if abs(ratio - 1) > 1e-9} == {}
+
+
+def declare(folder, **extension):
+    """Write into every journal of a campaign what its experiment says of itself."""
+    for path in folder.glob("*/journal.json"):
+        value = json.loads(path.read_text())
+        value["experiment"]["extensions"][0] |= extension
+        path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("expect", "code"), [("more", 0), ("less", 1), ("same", 1), ("not less", 0), (None, 1)]
+)
+def test_a_campaign_ends_as_its_claim_came_out(eight_pairs, tmp_path, expect, code):
+    """What the page says and what a pipeline hears are the same: slower by 8 % is what the claim says, or it is not."""
+    folder = copy(eight_pairs, tmp_path)
+    if expect:
+        declare(folder, expect=expect)
+    assert judged(folder).exit_code == code
+
+
+def test_a_claim_that_is_not_decided_is_no_success(tmp_path):
+    """Six pairs that cannot tell: neither held nor refuted."""
+    make(tmp_path, 6)
+    declare(tmp_path, expect="less", margin=0.001)
+    campaign = judged(tmp_path)
+    assert campaign.effects[0].word == "undecided"
+    assert campaign.exit_code == 3
+
+
+def test_a_treatment_that_was_never_seen_makes_no_pair_and_its_run_is_made_again(tmp_path):
+    """Its run deviates, which is an answer about this run; to what the treatment changes there is none."""
+    for place, arm in enumerate(("treatment", "control")):
+        treated = arm == "treatment"
+        shape = synthetic.Shape(
+            arm=arm, pair=1, start=synthetic.START + 1000 * place, treated=treated, enforced=False
+        )
+        synthetic.write_run(tmp_path / f"20261101T01{place}000Z-pair01-{arm}", shape)
+    campaign = judged(tmp_path)
+    unusable = {line.arm: line.unusable for line in campaign.runs}
+    assert unusable["control"] == ()
+    assert "never seen in effect" in unusable["treatment"][0]
+    done = [Done(line.pair, line.arm, valid=not line.unusable) for line in campaign.runs]
+    assert len(remaining(plan(1, seed=1), done)) == 2
+    assert campaign.held == (0, 0)
+
+
+def test_bounds_that_there_are_not_are_null_in_json(tmp_path):
+    """With few pairs a metric may have no interval; JSON has no infinity."""
+    make(tmp_path, 6)
+    value = judged(tmp_path).as_dict()
+    text = json.dumps(value, allow_nan=False)
+    assert "Infinity" not in text
+
+
+def test_campaigns_with_opposite_effects_differ(eight_pairs, tmp_path):
+    """Both differ from their control arms, one up and one down."""
+    folder = tmp_path / "down"
+    make(folder, 8, effect=1 / 1.08)
+    comparison = compare_paths(eight_pairs, folder)
+    assert {comparison.a.effects[0].word, comparison.b.effects[0].word} == {"differs"}
+    assert comparison.differs
+    assert not compare_paths(eight_pairs, eight_pairs).differs
+
+
+def test_names_out_of_a_record_are_no_markup_in_markdown(eight_pairs, tmp_path):
+    """An endpoint may be called anything."""
+    folder = copy(eight_pairs, tmp_path)
+    for path in folder.glob("*/load.jsonl"):
+        path.write_text(path.read_text().replace('"/redis/GET/time"', '"/x|y<img src=q>"'))
+    text = compare_paths(folder, folder).render("md")
+    assert text.count("<img") == text.count("\\<img") > 0
+    assert {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")} == {4}

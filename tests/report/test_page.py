@@ -168,3 +168,44 @@ def test_html_is_escaped_unless_it_is_html():
     assert "</script" not in data_block("d", {"x": "</script>"}).removesuffix("</script>")
     with pytest.raises(ValueError, match="closing tag"):
         raw_text("script", "x</SCRIPT>")
+
+
+def _change(path, change):
+    values = [json.loads(line) for line in path.read_text().splitlines()]
+    change(values)
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+
+
+@pytest.mark.parametrize(
+    ("field", "by", "words"),
+    [
+        ("sent", 0, "none lost between generator and record"),
+        ("sent", -5, "none lost between generator and record; 5 found no connection to be sent on"),
+        ("scheduled", 3, "3,863 were due: the record is not whole"),
+    ],
+)
+def test_what_was_due_is_compared_with_what_was_recorded(make_run, field, by, words):
+    """A request that found no connection has a record as well, though it was never sent."""
+    folder = make_run()
+
+    def change(lines):
+        second = next(line["generator"] for line in lines if "generator" in line)
+        second[field] += by
+
+    _change(folder / "load.jsonl", change)
+    first = Page(write_report(folder).read_text().split('id="timeline"')[0]).text
+    assert words in first
+
+
+def test_a_denial_that_is_not_the_treatment_s_does_not_time_it(make_run):
+    """Where the experiment names another sign of its treatment, a drop in the flow log is a dead zone's, for one."""
+    folder = make_run()
+    run = json.loads((folder / "run.json").read_text())
+    run["treatment"].update(in_effect=None, restored=None)
+    (folder / "run.json").write_text(json.dumps(run))
+    assert "Apply → first denied" in Page(write_report(folder).read_text()).text
+    journal = json.loads((folder / "journal.json").read_text())
+    name = journal["run"][0]["activity"]["name"]
+    journal["experiment"]["extensions"] = [{"name": "meshverdict", "treatment": ["t"], "in_effect": name}]
+    (folder / "journal.json").write_text(json.dumps(journal))
+    assert "Apply → first denied" not in Page(write_report(folder).read_text()).text

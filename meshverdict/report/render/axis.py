@@ -16,7 +16,7 @@ def y_ticks(chart: Chart) -> list[float]:
         low = math.floor(math.log10(min(values))) if values else 0
         high = math.ceil(math.log10(max(values))) if values else 1
         return [10.0**e for e in range(low, max(high, low + 1) + 1)]
-    top = max(values, default=1.0) or 1.0
+    top = max([0.0, *values]) or 1.0
     step = nice_step(top / 4)
     return [step * i for i in range(math.ceil(top / step - 1e-9) + 1)]
 

@@ -34,7 +34,7 @@ def zones_section(report: Report) -> Html | None:
     zones = report.zones
     if zones is None:
         return None
-    busiest = max((e.packets for m in zones.maps for e in m.edges), default=1.0)
+    busiest = max((e.packets for m in zones.maps for e in m.edges), default=1.0) or 1.0
     return section(
         "zones",
         "Between the zones",
