@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meshverdict.runtime.keeper import WorldHandle
 
 _BACKLOG = 512
+_TOKEN_SECONDS = 365 * 24 * 3600
 
 
 class Api:
@@ -52,6 +53,9 @@ class Api:
         account = self._objects.get("serviceaccounts", pod["metadata"]["namespace"], name)
         if account is None:
             raise LookupError(f"service account {pod['metadata']['namespace']}/{name} is not there")
+        # A kubelet renews the files of tokens long before they end. These are not renewed, so they last as long as
+        # Kubernetes lets the usual ones last by default (a year); a pod's own end ends them too.
+        seconds = max(seconds, _TOKEN_SECONDS)
         token, _ = self._auth.issue(account, seconds=seconds, audiences=(audience or AUDIENCE,), pod=pod)
         return token
 

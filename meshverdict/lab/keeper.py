@@ -6,6 +6,7 @@ JSON on standard output, which it lets go of as soon as the lab is Ready or has 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -19,11 +20,13 @@ from typing import Any
 from meshverdict.lab.options import UpOptions
 from meshverdict.lab.state import StateFolder
 from meshverdict.model.errors import LabError, MeshverdictError, UsageError
+from meshverdict.model.limits import raise_file_limit
 from meshverdict.runtime.keeper import KeeperOptions, WorldHandle, run_world
 
 LOCK_PATIENCE_S = 1.0  # somebody who asks whether a lab runs holds the lock for an instant
 NEXT_PORTS = 20
 _BACKLOG = 512
+_FILES = 65_536
 
 
 class Teller:
@@ -126,6 +129,8 @@ def run(options: UpOptions, tell: Teller) -> int:
     state = StateFolder(options.name)
     lock = take_lock(state)
     state.forget()
+    with contextlib.suppress(OSError):  # not a file
+        os.ftruncate(2, 0)  # the log of the lab before
     api, ingress = bind(0), bind_ingress(options.port, tell)
     plan = Plan(
         options=options,
@@ -154,6 +159,7 @@ def entry() -> int:
     """Start from the command line of `up`."""
     # A lab outlives the terminal that started it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise_file_limit(_FILES)  # each container has pipes and a log, and programs in pods have what we have
     options = UpOptions.from_json(sys.stdin.readline())
     told = os.dup(1)
     os.dup2(2, 1)  # what libraries print belongs into the log

@@ -9,16 +9,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meshverdict.lab.client import ApiClient
 from meshverdict.lab.state import LabInfo
 from meshverdict.model.errors import LabError
+from meshverdict.model.proxies import loopback_spared
 from meshverdict.network.policy import PolicyRules, compile_policies
 from meshverdict.network.reachability import Prediction, predict
 from meshverdict.network.values import PodNet, pod_net
 
+if TYPE_CHECKING:
+    from kubernetes.client import Configuration
+
 PATIENCE_S: Final = 1.0
+_PROBE_S: Final = 20.0  # also on a machine where a pod has to wait for its turn
 _POLICIES: Final = "/apis/networking.k8s.io/v1/networkpolicies"
 # Runs inside a pod: all connections at once, one word each.
 _PROBE: Final = """
@@ -97,8 +102,9 @@ def reach(info: LabInfo, namespaces: Sequence[str] = ()) -> list[Row]:
     shown = [pod for pod in pods if not namespaces or pod.namespace in namespaces]
     targets = [(pod, port) for pod in shown for port in _tcp_ports(manifests[pod.key])]
     sources = [pod for pod in shown if not _is_builtin(manifests[pod.key])]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        words = pool.map(lambda pod: _try(info, manifests[pod.key], targets), sources)
+    settings = _settings(info)
+    with loopback_spared(), ThreadPoolExecutor(max_workers=8) as pool:
+        words = pool.map(lambda pod: _try(settings, manifests[pod.key], targets), sources)
     rows = []
     for source, answers in zip(sources, words, strict=True):
         for (destination, port), word in zip(targets, answers, strict=True):
@@ -147,18 +153,36 @@ def _row(prediction: Prediction, word: str | None) -> Row:
     return Row(prediction.source, prediction.destination, prediction.port, prediction.allowed, word, policies)
 
 
-def _try(info: LabInfo, pod: Mapping[str, Any], targets: Sequence[tuple[PodNet, int]]) -> list[str | None]:
-    """What a pod sees of all targets."""
+def _settings(info: LabInfo) -> Configuration:
+    """How the official client reaches the lab.
+
+    Read once, by one thread: the client writes the authority to a file whose name its other threads know before
+    anything is in it.
+    """
     from kubernetes import client, config  # noqa: PLC0415 - slow to import, and only this command needs it
+
+    settings = client.Configuration()
+    config.load_kube_config(info.kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
+    settings.proxy = None  # the API is on this machine's loopback
+    return settings
+
+
+def _try(
+    settings: Configuration, pod: Mapping[str, Any], targets: Sequence[tuple[PodNet, int]]
+) -> list[str | None]:
+    """What a pod sees of all targets."""
+    from kubernetes import client  # noqa: PLC0415 - slow to import, and only this command needs it
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from kubernetes.stream import stream  # noqa: PLC0415
     from websocket import WebSocketException  # noqa: PLC0415
 
-    api = client.CoreV1Api(config.new_client_from_config(info.kubeconfig))  # type: ignore[no-untyped-call]
+    api = client.CoreV1Api(
+        client.ApiClient(settings)
+    )  # its own: `stream` changes the client that it is given
     addresses = json.dumps([[target.ip, port] for target, port in targets])
     meta = pod["metadata"]
     try:
-        said = stream(
+        session = stream(
             api.connect_get_namespaced_pod_exec,
             meta["name"],
             meta["namespace"],
@@ -168,11 +192,23 @@ def _try(info: LabInfo, pod: Mapping[str, Any], targets: Sequence[tuple[PodNet, 
             stdin=False,
             stdout=True,
             tty=False,
-            _preload_content=True,
+            _preload_content=False,
         )
-        answers: list[str | None] = json.loads(said.replace("'", '"'))
-    except (ApiException, WebSocketException, OSError, ValueError) as error:
+        try:
+            session.run_forever(timeout=_PROBE_S)
+            ended = not session.is_open()
+            said, complaint = session.read_stdout(), session.read_stderr()
+        finally:
+            session.close()
+            session.sock.shutdown()  # closing leaves the socket open where the server closed first
+        if not ended:
+            raise LabError(f"pod {_key(pod)} did not try its connections within {_PROBE_S:g} s")
+        answers: list[str | None] = json.loads(said)
+    except (ApiException, WebSocketException, OSError) as error:
         raise LabError(f"pod {_key(pod)} could not try its connections: {error}") from error
+    except ValueError as error:
+        why = " ".join((complaint or said or "it said nothing").split())[-200:]
+        raise LabError(f"pod {_key(pod)} could not try its connections: {why}") from error
     return answers
 
 

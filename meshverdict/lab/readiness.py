@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from meshverdict.cluster.store import Manifest, Store
 from meshverdict.model.errors import LabError
@@ -26,6 +26,8 @@ _HOPELESS = frozenset(
     }
 )
 _TRAEFIK_404 = b"404 page not found\n"
+_TRAEFIK: Final = "traefik.io/ingress-controller"
+_CLASS_ANNOTATION: Final = "kubernetes.io/ingress.class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,34 +105,56 @@ async def wait_pods(store: Store, timeout: float) -> int:  # noqa: ASYNC109 - th
         await asyncio.sleep(POLL_S)
 
 
-async def wait_ingress(target: tuple[str, int], hosts: Iterable[str], timeout: float) -> None:  # noqa: ASYNC109
+def ingress_urls(store: Store) -> list[tuple[str, str]]:
+    """A host and a path of each host that an Ingress for Traefik names; one for another controller is not waited for."""
+    classes = {
+        c["metadata"]["name"]
+        for c in store.list("ingressclasses.networking.k8s.io")
+        if (c.get("spec") or {}).get("controller") == _TRAEFIK
+    }
+    found: dict[str, str] = {}
+    for ingress in store.list("ingresses.networking.k8s.io"):
+        annotations = ingress["metadata"].get("annotations") or {}
+        wanted = ingress["spec"].get("ingressClassName") or annotations.get(_CLASS_ANNOTATION)
+        if wanted and wanted not in {"traefik", *classes}:
+            continue
+        for rule in ingress["spec"].get("rules") or ():
+            paths = (rule.get("http") or {}).get("paths") or ()
+            if rule.get("host") and paths:
+                # Any name under a wildcard will do.
+                found.setdefault(rule["host"].replace("*", "any", 1), paths[0].get("path") or "/")
+    return sorted(found.items())
+
+
+async def wait_ingress(target: tuple[str, int], urls: Iterable[tuple[str, str]], timeout: float) -> None:  # noqa: ASYNC109
     """Wait until the ingress has taken up a route for every host.
 
     Args:
         target: ClusterIP and port of the published Service.
-        hosts: Hosts that Ingress objects name.
+        urls: Hosts that Ingress objects name, each with a path.
         timeout: Seconds.
 
     Raises:
         LabError: A host is not served in time.
     """
     deadline = time.monotonic() + timeout
-    for host in hosts:
-        while not await _serves(target, host):
+    for host, path in urls:
+        while not await _serves(target, host, path):
             if time.monotonic() > deadline:
                 raise LabError(
-                    f"the ingress does not serve host {host} within {timeout:g} s; see the logs of the ingress pod"
+                    f"the ingress does not serve {path} of host {host} within {timeout:g} s; see the logs of the"
+                    " ingress pod"
                 )
             await asyncio.sleep(POLL_S)
 
 
-async def _serves(target: tuple[str, int], host: str) -> bool:
+async def _serves(target: tuple[str, int], host: str, path: str) -> bool:
     """Whether something behind the ingress answers for *host*: not its own 404, not "no server available"."""
     try:
         async with asyncio.timeout(_REQUEST_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(*target)
             try:
-                writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 answer = await reader.read(65536)
             finally:
                 writer.close()

@@ -20,7 +20,7 @@ from meshverdict.cluster.reconcile import Reconciler
 from meshverdict.cluster.store import Store
 from meshverdict.lab.bootstrap import apply_all, create_cluster, create_system, install_mesh, warm
 from meshverdict.lab.manifests import load
-from meshverdict.lab.readiness import wait_ingress, wait_pods
+from meshverdict.lab.readiness import ingress_urls, wait_ingress, wait_pods
 from meshverdict.lab.state import LabInfo
 from meshverdict.mesh.values import Settings
 from meshverdict.model.errors import EXIT_HOLDS, EXIT_INVALID, LabError, MeshverdictError
@@ -28,7 +28,7 @@ from meshverdict.model.settings import DEFAULT_INGRESS_PORT
 from meshverdict.runtime import relay
 from meshverdict.runtime.envoy_binary import few_files, proxy_image
 from meshverdict.runtime.images import ImageTable
-from meshverdict.runtime.runtime import PUBLISH_ANNOTATION, Publisher, Runtime, RuntimeOptions
+from meshverdict.runtime.runtime import Publisher, Runtime, RuntimeOptions
 from meshverdict.runtime.topology import nodes
 
 if TYPE_CHECKING:
@@ -156,15 +156,15 @@ class _Supervisor:
         await api.start(runtime)
         await reconciler.wait_idle()
         create_system(objects, lab_nodes, delayed=runtime.delay_line is not None)
-        Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
+        publisher = Publisher(objects, self.front.point, {str(DEFAULT_INGRESS_PORT): "ingress"})
         apply_all(objects, [m for m in manifests if m["kind"] == "Namespace"])
         await reconciler.wait_idle()  # a namespace gets its service account, which a bare pod needs
         apply_all(objects, [m for m in manifests if m["kind"] != "Namespace"])
         self.tell.progress(f"{len(manifests)} objects applied, waiting for the pods")
         count = await wait_pods(objects.store, options.ready_timeout_s)
-        published = published_service(objects)
+        published = publisher.targets["ingress"]
         if published is not None:
-            await wait_ingress(published, ingress_hosts(objects), INGRESS_TIMEOUT_S)
+            await wait_ingress(published, ingress_urls(objects.store), INGRESS_TIMEOUT_S)
         warm(objects)
         log.info("%d pods Ready", count)
         self._announce(api, published is not None)
@@ -191,23 +191,3 @@ def refuse_early_end(status: int) -> None:
     """A lab that ends while it starts did not come up, unless it was asked to end."""
     if status != EXIT_HOLDS:
         raise LabError("a part of the lab ended while it started; see the keeper's log in the state folder")
-
-
-def published_service(objects: Objects) -> tuple[str, int] | None:
-    """ClusterIP and port of the Service that is published on this machine."""
-    for service in objects.list("services"):
-        if PUBLISH_ANNOTATION in (service["metadata"].get("annotations") or {}):
-            return service["spec"]["clusterIP"], service["spec"]["ports"][0]["port"]
-    return None
-
-
-def ingress_hosts(objects: Objects) -> list[str]:
-    """The hosts that Ingress objects name."""
-    return sorted(
-        {
-            rule["host"]
-            for ingress in objects.list("ingresses.networking.k8s.io")
-            for rule in ingress["spec"].get("rules") or ()
-            if rule.get("host")
-        }
-    )

@@ -163,8 +163,20 @@ class StateFolder:
         new.chmod(0o600)
         new.rename(self.info_file)
 
+    def tidy(self) -> None:
+        """Remove what a lab that has ended left behind; of a running one, which may be another by now, nothing."""
+        try:
+            descriptor = self.lock()
+        except (FileNotFoundError, NotADirectoryError):
+            return  # no lab of that name ever was
+        if descriptor is not None:
+            try:
+                self.forget()
+            finally:
+                os.close(descriptor)
+
     def forget(self) -> None:
-        """Remove what only a running lab may leave behind; logs stay for a look."""
+        """Remove what only a running lab may leave behind, for who holds the lock; logs stay for a look."""
         for file in (self.info_file, self.kubeconfig, self.info_file.with_suffix(".new")):
             file.unlink(missing_ok=True)
 

@@ -9,9 +9,10 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from meshverdict.lab.doctor import examine, install_command, obstacles
 from meshverdict.lab.manifests import load
@@ -22,6 +23,7 @@ from meshverdict.model.paths import data_folder
 from meshverdict.model.settings import LabSettings
 
 Progress = Callable[[str], None]
+_OTHERS_PATIENCE_S: Final = 10.0
 
 
 def start(options: UpOptions, progress: Progress) -> LabInfo:
@@ -36,14 +38,36 @@ def start(options: UpOptions, progress: Progress) -> LabInfo:
         LabError: The machine cannot run it, or it did not become Ready; nothing is left running.
     """
     state = StateFolder(options.name)
-    running = state.info()
+    running = _running(state)
     if running is not None:
         return _already_up(running, options)
     options = replace(options, manifests=options.manifests or (str(data_folder("manifests")),))
     load(options.manifest_paths())
     _refuse_unfit(options.settings)
     state.create()
-    return _await_ready(_start_keeper(options, state), state, progress)
+    keeper = _start_keeper(options, state)
+    try:
+        return _await_ready(keeper, state, progress)
+    except LabError:
+        running = _running(state)  # somebody else's `up` of the same moment was first
+        if running is None:
+            raise
+        return _already_up(running, options)
+
+
+def _running(state: StateFolder) -> LabInfo | None:
+    """The lab of this name that is up; one that starts or ends just now is waited for."""
+    deadline = time.monotonic() + _OTHERS_PATIENCE_S
+    while True:
+        info = state.info()
+        if info is not None or not state.running():
+            return info
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"lab {state.name!r} is being started or stopped by another command (process {state.keeper_pid()}); "
+                "wait for its end, or choose another --name"
+            )
+        time.sleep(0.05)
 
 
 def stop(state: StateFolder, timeout: float) -> bool:
@@ -54,7 +78,7 @@ def stop(state: StateFolder, timeout: float) -> bool:
     """
     pid = state.keeper_pid() if state.running() else None
     if pid is None:
-        state.forget()
+        state.tidy()
         return False
     with _watched(pid) as ended:
         for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
@@ -62,7 +86,7 @@ def stop(state: StateFolder, timeout: float) -> bool:
                 os.kill(pid, number)
             if state.wait_stopped(patience):
                 ended(patience)
-                state.forget()
+                state.tidy()
                 return True
     raise LabError(f"the lab's keeper, process {pid}, does not end; see {state.logs / 'keeper.log'}")
 
@@ -123,7 +147,7 @@ def _start_keeper(options: UpOptions, state: StateFolder) -> subprocess.Popen[st
             os.fstat(options.tie)
         except OSError as error:
             raise UsageError(f"--tie {options.tie}: not an open file descriptor") from error
-    with (state.logs / "keeper.log").open("w") as log:
+    with (state.logs / "keeper.log").open("a") as log:  # emptied by the keeper that gets the lock
         keeper = subprocess.Popen(
             [sys.executable, "-m", "meshverdict.lab.keeper"],
             stdin=subprocess.PIPE,
@@ -148,13 +172,14 @@ def _await_ready(keeper: subprocess.Popen[str], state: StateFolder, progress: Pr
         keeper.kill()
         keeper.wait()
         state.wait_stopped(5.0)
-        state.forget()
+        state.tidy()
         raise
     if "ready" in outcome:
         return LabInfo.from_dict(outcome["ready"])
     code = keeper.wait()
-    state.wait_stopped(5.0)
-    state.forget()
+    if state.keeper_pid() == keeper.pid:  # not another's
+        state.wait_stopped(5.0)
+    state.tidy()
     reason = outcome.get("error") or f"its keeper ended with status {code}; see {state.logs / 'keeper.log'}"
     error = UsageError if outcome.get("usage") else LabError
     raise error(f"the lab did not come up: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -90,6 +91,24 @@ def test_an_interrupted_up_leaves_nothing(command):
     assert wait_nothing_left(processes, before) == []
 
 
+def test_of_two_ups_at_once_both_get_the_same_lab(command):
+    """The one that came later waits for the other's lab, and takes none of its files away."""
+    words = [sys.executable, "-m", "meshverdict", "up", "-o", "json", "--port", str(free_port())]
+    asked = [
+        subprocess.Popen(
+            words, env=command.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    ended = [(*process.communicate(timeout=60), process.returncode) for process in asked]
+    assert [code for _, _, code in ended] == [0, 0, 0], ended
+    infos = [json.loads(out) for out, _, _ in ended]
+    assert len({info["pid"] for info in infos}) == 1
+    command.seen += tree(infos[0]["pid"])
+    assert Path(infos[0]["kubeconfig"]).exists()
+    assert command.run("status").returncode == 0
+
+
 def test_a_lab_whose_state_folder_was_deleted_ends(command):
     """No command could find it any more; it takes itself away, and the next one comes up."""
     before = Footprint.now()
@@ -97,3 +116,22 @@ def test_a_lab_whose_state_folder_was_deleted_ends(command):
     shutil.rmtree(command.state / "meshverdict/default")
     assert wait_nothing_left(processes, before) == []
     command.up()
+
+
+HOLD = """
+import subprocess, sys, time
+guard = subprocess.Popen([sys.executable, *sys.argv[1:]], stdin=subprocess.PIPE, start_new_session=True)
+print(guard.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_tests_that_are_killed_leave_no_lab(command, tmp_path):
+    """A killed pytest tears nothing down: the guard that it holds by a pipe stops its labs."""
+    before = Footprint.now()
+    words = [sys.executable, "-c", HOLD, str(ROOT / "tests" / "lab_guard.py"), str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
+        assert int(holder.stdout.readline())
+        command.up()
+        holder.kill()
+    assert wait_nothing_left(command.seen, before) == []

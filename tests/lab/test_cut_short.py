@@ -56,8 +56,10 @@ def cluster(module_command, tmp_path_factory):
 
 @pytest.fixture
 def access(cluster):
-    """The cluster's client."""
-    return KubeAccess.open(cluster.kubeconfig, kind="real")
+    """The cluster's client; no ledger of a test that failed meets the next one."""
+    made = KubeAccess.open(cluster.kubeconfig, kind="real")
+    yield made
+    ledger._delete(made, "load")
 
 
 @pytest.fixture
@@ -171,6 +173,26 @@ def test_a_changed_object_becomes_what_it_was(access, cluster, tmp_path):
     ]
     cluster.kubectl("rollout", "status", "deployment", "redis", "-n", "d-redis", "--timeout=20s")
     assert sweep(access, tmp_path, access.lab_namespaces()) == []
+
+
+def test_an_object_is_put_back_while_others_write_to_it(access, cluster, tmp_path):
+    """A controller that writes between the reading and the writing is not the end: both are done anew."""
+    cluster.kubectl("apply", "-f", "-", text=json.dumps(CONFIG | {"data": {"a": "2"}}))
+    writes = []
+
+    class Interrupted(Objects):
+        def get(self, manifest, namespace=None):
+            found = super().get(manifest, namespace)
+            if len(writes) < 2:
+                writes.append(
+                    cluster.kubectl("annotate", "configmap", "mine", "-n", "d-redis", f"a{len(writes)}=b")
+                )
+            return found
+
+    Interrupted(access, tmp_path).restore(CONFIG)
+    objects = Objects(access, tmp_path)
+    assert (len(writes), objects.get(CONFIG)["data"]) == (2, {"a": "1"})
+    objects.delete(CONFIG)
 
 
 def test_sidecars_of_a_dead_run_go_with_its_label(access, cluster, tmp_path):
