@@ -25,6 +25,7 @@ from pathlib import Path
 
 from meshverdict.cluster.store import Store
 from meshverdict.model.histogram import Histogram
+from meshverdict.model.settings import LabSettings
 from meshverdict.runtime import linux
 from meshverdict.runtime.delay_report import DelayLineClient
 from meshverdict.runtime.keeper import KeeperClient, KeeperOptions, WorldHandle, run_world
@@ -150,8 +151,9 @@ async def measure(world: WorldHandle, options: argparse.Namespace, delay_ms: flo
     line = None
     log = LogFile(world.scratch / "delay.log")
     if delay_ms:
+        settings = LabSettings(zones=2, zone_delay_ms=delay_ms)
         line = await DelayLineClient.start(
-            spawner, link_requests(both), delay_ms, Store(), lambda: sys.exit("the line has ended")
+            spawner, link_requests(both), settings, Store(), lambda: sys.exit("the line has ended")
         )
         KeeperClient(world.keeper).want_fifo(line.process.pidfd)
     else:

@@ -55,9 +55,9 @@ def main() -> int:
         took, found = start("--sidecars")
         starts["with sidecars"].append(took)
         pss += found
-    for name, took in starts.items():
+    for name, times in starts.items():
         print(
-            f"nothing -> four tiers Ready and answering, {name:<14} median {statistics.median(took):.2f} s, max {max(took):.2f} s"
+            f"nothing -> four tiers Ready and answering, {name:<14} median {statistics.median(times):.2f} s, max {max(times):.2f} s"
         )
     print(
         f"PSS of a sidecar: median {statistics.median(pss):.1f} MB, max {max(pss):.1f} MB ({len(pss)} Envoys)"

@@ -111,7 +111,14 @@ def one_second(random: np.random.Generator, t: int, count: int) -> list[dict[str
         latency = histogram(random.lognormal(7.6, 0.5, n))
         line = {"t": t, "w": 0, "name": name, "outcome": "ok", "status": 200, "n": n, "latency": latency}
         lines.append(line)
-    did = {"scheduled": count, "sent": count, "dropped": 0, "in_flight": 3, "connections": 20, "cpu": 0.4}
+    did: dict[str, Any] = {
+        "scheduled": count,
+        "sent": count,
+        "dropped": 0,
+        "in_flight": 3,
+        "connections": 20,
+        "cpu": 0.4,
+    }
     did |= {
         "lag": histogram(random.lognormal(3.0, 0.6, count)),
         "priority": "fifo",

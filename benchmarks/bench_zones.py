@@ -53,7 +53,7 @@ def run(experiment: str, variables: list[str]) -> Path | None:
         tell = Path(scratch) / "tell"
         given = [part for value in variables for part in ("--var", value)]
         chaos = Path(sys.executable).parent / "chaos"
-        argv = [chaos, "--no-version-check", "--log-file", os.devnull, "run", *given]
+        argv: list[str | Path] = [chaos, "--no-version-check", "--log-file", os.devnull, "run", *given]
         argv += ["--journal-path", Path(scratch) / "journal.json", experiment]
         environ = os.environ | {"MESHVERDICT_TELL": str(tell), "MESHVERDICT_QUIET": "1"}
         done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
@@ -65,7 +65,14 @@ def run(experiment: str, variables: list[str]) -> Path | None:
 
 def invalid(folder: Path) -> bool:
     """Whether the product's own judge refuses the run."""
-    argv = [Path(sys.executable).parent / "meshverdict", "report", str(folder), "--check", "-o", "json"]
+    argv: list[str | Path] = [
+        Path(sys.executable).parent / "meshverdict",
+        "report",
+        str(folder),
+        "--check",
+        "-o",
+        "json",
+    ]
     return subprocess.run(argv, capture_output=True, check=False).returncode == 3
 
 

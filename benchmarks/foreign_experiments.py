@@ -144,7 +144,7 @@ class Cluster:
 
     def picture(self) -> dict[str, Any]:
         """Everything that an experiment could change, as one would write it; of pods only whether they measure."""
-        found = {}
+        found: dict[str, Any] = {}
         there = self.kubectl("api-resources", "-o", "name").split()
         istio = ",".join(name for name in there if name.endswith(".istio.io"))
         for kinds in filter(None, (KINDS, istio)):

@@ -1,6 +1,6 @@
 """Why: whatever is sent, the lab answers with a refusal that blames the request, or does what was asked.
 
-Four targets, each bounded by --seconds, from a seed that is printed, so that a finding can be had again:
+Five targets, each bounded by --seconds, from a seed that is printed, so that a finding can be had again:
 
 - ``api``: manifests with odd values in odd places, all methods and patch types, over HTTPS to a lab of its own.
   A finding is an answer of 500, a lab that no longer answers, or a traceback in its log.
@@ -8,8 +8,10 @@ Four targets, each bounded by --seconds, from a seed that is printed, so that a 
 - ``policy``: NetworkPolicies. Accepted must mean enforced: they compile, the prediction agrees with the API's text
   read aloud for every pair of pods, and nftables takes the ruleset (``nft --check``, where it may).
 - ``istio``: Istio resources. Accepted must mean translated; a sample of the results is validated by the real Envoy.
+- ``fields``: every text of tests/mesh/everything.yaml, in turn, replaced by every odd text; Envoy validates each result.
+  All of them take a quarter of an hour; fewer seconds take a sample.
 
-    python benchmarks/fuzz.py [api text policy istio] [--seconds 60] [--seed 1]
+    python benchmarks/fuzz.py [api text policy istio fields] [--seconds 60] [--seed 1]
 """
 
 from __future__ import annotations
@@ -17,21 +19,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import copy
 import importlib.util
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -39,50 +37,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-WORDS = [
-    "",
-    "a",
-    "A b",
-    "../x",
-    "None",
-    "TCP",
-    "UDP",
-    "SCTP",
-    "10.0.0.0/8",
-    "10.0.0.0/33",
-    "::/0",
-    "80",
-    "http",
-    "5%",
-]
-WORDS += [
-    "x" * 300,
-    "\x00",
-    "é",
-    "\ud800",
-    "a/b",
-    "*",
-    "RollingUpdate",
-    "2026-01-01T00:00:00Z",
-    "1e3",
-    "100m",
-    "{{x}}",
-]
-NUMBERS = [0, 1, -1, 80, 65535, 65536, 2**31, -(2**31) - 1, 2**63, 10**30, 0.5, 1e300]
-KEYS = [
-    "spec",
-    "metadata",
-    "name",
-    "namespace",
-    "labels",
-    "status",
-    "ports",
-    "containers",
-    "x",
-    "",
-    "data",
-    "$patch",
-]
+from benchmarks.fuzz_mesh import fuzz_fields, fuzz_istio  # noqa: E402 - found from the checkout
+from benchmarks.fuzz_values import Chance, Findings, helper  # noqa: E402
+
+# ---- api
+
 MEDIA = [
     "json",
     "merge-patch+json",
@@ -114,94 +73,6 @@ AS_REAL = (
     b"does not contain declared merge key",
     b"error trying to reach",
 )
-
-
-class Chance:
-    """Odd values, from one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def value(self, depth: int = 0) -> Any:
-        """Anything that JSON can say."""
-        kind = self.random.randrange(8 if depth < 3 else 5)
-        match kind:
-            case 0:
-                return self.random.choice(NUMBERS)
-            case 1 | 2:
-                return self.random.choice(WORDS)
-            case 3:
-                return self.random.choice([True, False])
-            case 4:
-                return None
-            case 5 | 6:
-                return {
-                    self.random.choice(KEYS): self.value(depth + 1) for _ in range(self.random.randrange(3))
-                }
-            case _:
-                return [self.value(depth + 1) for _ in range(self.random.randrange(3))]
-
-    def mutated(self, value: Any, times: int) -> Any:
-        """A copy with some of it changed, removed, doubled or added."""
-        made = {"": copy.deepcopy(value)}
-        for _ in range(times):
-            holder, key = self.random.choice(list(places(made)))
-            match self.random.randrange(6):
-                case 0 | 1 | 2:
-                    holder[key] = self.value()
-                case 3 if key != "":
-                    del holder[key]
-                case 4 if isinstance(holder, list):
-                    holder.append(copy.deepcopy(holder[key]))
-                case 5 if isinstance(holder[key], dict):
-                    holder[key][self.random.choice(KEYS)] = self.value()
-        return made[""]
-
-
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a document, as its container and its key."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in list(pairs):
-        yield value, key
-        if isinstance(item, dict | list):
-            yield from places(item)
-
-
-def helper(path: str) -> ModuleType:
-    """A module of the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{path} is not there: run this from a checkout")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-class Findings:
-    """What went wrong, by its last line, with one example each."""
-
-    def __init__(self) -> None:
-        self.examples: dict[str, str] = {}
-        self.counts: Counter[str] = Counter()
-
-    def add(self, what: str, example: str) -> None:
-        """Keep it."""
-        self.counts[what] += 1
-        if what not in self.examples:
-            self.examples[what] = example
-            print(f"FOUND {what}\n{example}", flush=True)
-
-    def caught(self, example: Any) -> None:
-        """The exception that is being handled."""
-        lines = traceback.format_exc().strip().splitlines()
-        self.add(
-            f"{lines[-1][:200]} at {lines[-3].strip()[:150]}",
-            f"{traceback.format_exc()[-1500:]}\n{example!r:.3000}",
-        )
-
-
-# ---- api
 
 
 async def fuzz_api(seconds: float, chance: Chance, findings: Findings) -> str:
@@ -462,133 +333,12 @@ def fuzz_policy(seconds: float, chance: Chance, findings: Findings) -> str:
     return str(dict(counts))
 
 
-# ---- istio
-
-
-class Mesh:
-    """A small mesh, what a lab's API makes of Istio manifests in it, and the real Envoy's word."""
-
-    def __init__(self) -> None:
-        from meshverdict.cluster.objects import CRDS, Objects
-        from meshverdict.cluster.store import Store
-        from meshverdict.mesh.values import Endpoint, Locality, Port, Service, Workload
-        from meshverdict.runtime.envoy_binary import find_envoy
-        from meshverdict.runtime.mesh_admission import MeshWebhook, definitions
-
-        place = Locality("lab", "a")
-        self.client = Workload("n", "a", "10.0.0.1", {"app": "a", "team": "one"}, "a", place)
-        self.servers = [
-            Workload("n", f"b-{i}", f"10.0.1.{i}", {"app": "b", "version": f"v{i}"}, "b", place)
-            for i in (1, 2)
-        ]
-        numbers = {"http": 8080, "tcp": 9000}
-        ends = tuple(Endpoint(w.ip, numbers, w.labels, place, "b", w.key, sidecar=True) for w in self.servers)
-        ports = (Port(80, "http", "HTTP"), Port(9000, "tcp"))
-        self.services = tuple(
-            Service("n", name, ports, ends, f"10.96.0.{i}") for i, name in enumerate("bc", 5)
-        )
-        self.envoy = find_envoy()
-        self.objects = Objects(Store())
-        for definition in definitions():
-            self.objects.create(CRDS, definition, manager="fuzz")
-        for name in ("n", "m"):
-            self.objects.create("namespaces", {"metadata": {"name": name}}, manager="fuzz")
-        self.objects.webhooks.append(MeshWebhook(self.objects.store, everywhere=False))
-
-    def accepted(self, manifest: Any) -> Any:
-        """What the API would store, and no longer does when this returns.
-
-        Raises:
-            ApiError: The API refuses it.
-            DecodeError: Its metadata has another shape.
-        """
-        from meshverdict.cluster.crd_schema import prune
-        from meshverdict.cluster.decode import decode
-        from meshverdict.cluster.errors import bad_request
-        from meshverdict.cluster.schema import definitions
-
-        kind = None
-        if isinstance(manifest, dict) and isinstance(manifest.get("kind"), str):
-            kind = self.objects.kinds.of_object(str(manifest.get("apiVersion")), manifest["kind"])
-        if kind is None:
-            raise bad_request("of no kind")
-        pruned = prune(
-            {k: v for k, v in manifest.items() if k != "metadata"}, self.objects.node(kind), "", []
-        )
-        meta = definitions().node("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
-        head = decode(manifest.get("metadata") or {}, meta).value
-        made = self.objects.create(
-            kind.resource, {**pruned, "metadata": {**head, "namespace": "n"}}, manager="fuzz"
-        )
-        self.objects.store.remove(kind.resource, "n", made["metadata"]["name"])
-        return made
-
-    def translated(self, accepted: list[Any], folder: str) -> list[Any]:
-        """What the sidecars get."""
-        from meshverdict.mesh.inputs import resource, services_of_entry
-        from meshverdict.mesh.sidecar import translate
-        from meshverdict.mesh.values import Mesh as Inputs
-
-        found = tuple(resource(m) for m in accepted)
-        entries = [s for r in found if r.kind == "ServiceEntry" for s in services_of_entry(r, {})]
-        mesh = Inputs((*self.services, *entries), (self.client, *self.servers), found)
-        return [translate(mesh, proxy, folder) for proxy in (self.client, self.servers[0])]
-
-    def complaint(self, translation: Any, folder: Path) -> str:
-        """What the real Envoy has against it; empty when it takes it."""
-        from meshverdict.mesh.bootstrap import bootstrap
-        from meshverdict.mesh.identity import certificates
-
-        (request,) = certificates([self.client])
-        for file in helper("tests/mesh/authority.py").Authority().files(request, str(folder)):
-            Path(file.path).write_text(file.text)
-        real = helper("tests/mesh/real_envoy.py")
-        config = real.static(translation, bootstrap(self.client, str(folder)))
-        said: str = real.complaint(config, folder, quiet=True)
-        return said
-
-
-def fuzz_istio(seconds: float, chance: Chance, findings: Findings) -> str:
-    """Istio resources: accepted means translated, and taken by Envoy (a sample)."""
-    from meshverdict.cluster.decode import DecodeError
-    from meshverdict.cluster.errors import ApiError
-
-    mesh = Mesh()
-    groups = yaml.safe_load((ROOT / "tests/mesh/everything.yaml").read_text())
-    counts: Counter[str] = Counter()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        accepted: list[Any] = []
-        for manifest in chance.random.choice(groups):
-            changed = chance.mutated(manifest, chance.random.randrange(3))
-            try:
-                accepted.append(mesh.accepted(changed))
-                counts["accepted"] += 1
-            except (ApiError, DecodeError) as error:
-                counts["refused"] += 1
-                if getattr(error, "code", 400) >= 500:
-                    findings.add(f"{error}", json.dumps(changed)[:3000])
-            except Exception:  # noqa: BLE001 - anything else is what is looked for
-                findings.caught(changed)
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                translations = mesh.translated(accepted, folder)
-                counts["translated"] += 1
-                if mesh.envoy and counts["translated"] % 25 == 0:
-                    counts["validated by Envoy"] += 1
-                    if said := mesh.complaint(translations[0], Path(folder)):
-                        short = " ".join(line for line in said.splitlines() if "static_resources" not in line)
-                        findings.add(f"Envoy: {short[-300:]}", json.dumps(accepted)[:30_000])
-        except Exception:  # noqa: BLE001 - anything is what is looked for
-            findings.caught(accepted)
-    return str(dict(counts))
-
-
 TARGETS: dict[str, Callable[[float, Chance, Findings], Any]] = {
     "api": fuzz_api,
     "text": fuzz_text,
     "policy": fuzz_policy,
     "istio": fuzz_istio,
+    "fields": fuzz_fields,
 }
 
 

@@ -86,7 +86,9 @@ def _keep_pages() -> None:
             and f"{folder.parent.name}/{folder.name}/report.html" in (VERDICT / "verdict.html").read_text()
         ):
             for path in folder.iterdir():
-                if path != report:
+                if path.is_dir():  # the search for the capacity
+                    shutil.rmtree(path)
+                elif path != report:
                     path.unlink()
             report.write_text(_public(report.read_text(), ROOT / "reports"))
         else:

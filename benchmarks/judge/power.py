@@ -93,7 +93,7 @@ def lab(folder: Path) -> Iterator[dict[str, Any]]:
     extra = folder / "two-apps.yaml"
     extra.write_text(yaml.safe_dump_all(two_apps()))
     env = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
-    command = [BIN / "meshverdict", "up", "--name", "power", "-o", "json"]
+    command: list[str | Path] = [BIN / "meshverdict", "up", "--name", "power", "-o", "json"]
     for path in (*sorted(data_folder("manifests").glob("0*")), extra):
         command += ["--manifests", str(path)]
     up = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
@@ -160,7 +160,7 @@ def calibrate(info: dict[str, Any], shift: float) -> float:
             raise SystemExit("the slower app did not become available within 60 s")
         time.sleep(0.2)
     time.sleep(2)
-    asked = {arm: [] for arm in ARMS}
+    asked: dict[str, list[float]] = {arm: [] for arm in ARMS}
     for _ in range(CALIBRATION):
         for arm in ARMS:
             asked[arm].append(ask(port, arm) * 1000)
@@ -205,7 +205,7 @@ def campaign(info: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
     record = folder / f"{seed}.jsonl"
     order = "".join("t" if slot.arm == TREATMENT else "c" for slot in slots)
     duration = start - time.time() + SLOT_S * len(slots) + 1
-    command = [
+    command: list[str | Path] = [
         BIN / "locust",
         "-f",
         str(HERE / "two_apps.py"),

@@ -32,5 +32,5 @@ def _write(**_: Any) -> None:
 
 
 if "DUE_FILE" in os.environ:
-    events.request.add_listener(_note)
-    events.test_stop.add_listener(_write)
+    events.request.add_listener(_note)  # type: ignore[no-untyped-call]
+    events.test_stop.add_listener(_write)  # type: ignore[no-untyped-call]
