@@ -169,7 +169,8 @@ def _become(
 def _finish(prepare: Callable[[], None], program: Program, failure: int) -> NoReturn:
     """Prepare and execute; what goes wrong is written to *failure*. Never returns."""
     try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGCHLD):
+        # As in any container, whatever we or who started us ignore: nohup's SIGHUP, Python's SIGPIPE and SIGXFSZ.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         fcntl.fcntl(failure, fcntl.F_SETFD, fcntl.FD_CLOEXEC)

@@ -18,7 +18,8 @@ pytestmark = [
 # A pod's first process with two workers that count, and one command beside them, given as an argument: it begins when both
 # have counted, and gets a line to read once both stand still.
 POD = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a container, also where the tests run under nohup
 def work(n):
     while True:
         with open(f"{sys.argv[1]}/{n}", "a") as file: file.write("x")
