@@ -102,8 +102,9 @@ def test_a_container_sees_nothing_of_this_machine_s_people(tmp_path: Path, user:
             }
             facts = dict(line.split(":\t", 1) for line in status.splitlines() if line.split(":")[0] in wanted)
             assert {int(facts.pop(c), 16) for c in sorted(wanted) if c.startswith("Cap")} == {0}
-            signals = {facts.pop("SigIgn"), facts.pop("SigBlk")}
-            assert signals == {"0" * 16}, "none ignored, none held back, whatever the lab's starter does"
+            # But for 32 and 33, which belong to the C library: no program can change what they do.
+            signals = {int(facts.pop(name), 16) & ~(3 << 31) for name in ("SigIgn", "SigBlk")}
+            assert signals == {0}, "none ignored, none held back, whatever the lab's starter does"
             assert facts == {"NoNewPrivs": "1", "Uid": "1000\t1000\t1000\t1000"}
             assert (await sh("ls /home"))[1].split() == ["app"]
             assert (await sh("cat /etc/shadow"))[0] != 0
