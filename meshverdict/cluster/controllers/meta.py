@@ -98,10 +98,11 @@ def owner_reference(owner: Manifest) -> Manifest:
     }
 
 
-def template_hash(value: Any, length: int = 10) -> str:
-    """A short name for a JSON value, the same for equal values."""
+def template_hash(value: Any) -> str:
+    """A short name for a JSON value, the same for equal values: 32 bits, spelled as real controllers spell theirs."""
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
-    return "".join(_SAFE[byte % len(_SAFE)] for byte in digest[:length])
+    number = str(int.from_bytes(digest[:4], "big"))
+    return "".join(_SAFE[ord(figure) % len(_SAFE)] for figure in number)
 
 
 def matches(selector: Manifest | None, labels: Mapping[str, str]) -> bool:
