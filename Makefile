@@ -9,7 +9,7 @@ demo: setup ; @.venv/bin/meshverdict demo $(if $(SIDECARS),--sidecars)
 # First what mostly waits, side by side; then what measures. In the order of tests/conftest.py, the longest files first.
 BESIDE = --dist loadfile --no-loadscope-reorder
 test: ; @scripts/setup --tests
-	.venv/bin/pytest -n 3 $(BESIDE) -m "not measures" && .venv/bin/pytest -n 2 $(BESIDE) -m measures
+	.venv/bin/pytest -n 4 $(BESIDE) -m "not measures" && .venv/bin/pytest -n 2 $(BESIDE) -m measures
 lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 # All but bench_zones.py, which is told an experiment and takes most of an hour.
 bench: setup ; @for file in $(filter-out %/bench_zones.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done

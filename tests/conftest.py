@@ -1,6 +1,6 @@
 """Which tests may run beside many others: waiting for pods costs no processor, proving that load was on time does.
 
-`make test` runs what mostly waits first, three files at a time; a file stays on one worker, because its tests share
+`make test` runs what mostly waits first, four files at a time; a file stays on one worker, because its tests share
 a lab. Then come those that measure, two files at a time, of which one mostly waits too.
 """
 
@@ -28,6 +28,10 @@ LONG = (
     "lab/test_foreign.py",
     "cli/test_campaigns.py",
     "chaos/test_mesh_experiments.py",
+    "load/test_locust_runs.py",
+    "lab/test_cut_short.py",
+    "docs/test_own_app.py",
+    "chaos/test_overload_runs.py",
     "cluster/test_golden_api.py",
     "lab/test_crashes.py",
     "network/test_yardstick_kernel.py",

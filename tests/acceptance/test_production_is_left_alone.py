@@ -30,25 +30,25 @@ def test_the_listener_notices_whoever_uses_the_default_kubeconfig(person):
 
 def test_no_command_reaches_it(person, variables, tmp_path):
     """Up, looking, a whole run from another folder, its report, down: each works, and none connects there."""
-    runs = []
     assert person.types("meshverdict", "up", "--port", "18741", **variables).returncode == 0
     for command in ("status", "kubeconfig", "reach", "doctor", "images"):
         assert person.types("meshverdict", command, **variables).returncode == 0, command
     assert person.types("chaos", "validate", "experiments/isolate-redis.json", **variables).returncode == 0
-    from_folder = [("experiments", "isolate-redis.json"), (".", "experiments/isolate-redis.json")]
-    for folder, file in from_folder if not variables else from_folder[:1]:
-        journal = tmp_path / "journal.json"
-        done = person.types(
-            *("chaos", "--log-file", str(tmp_path / "log"), "--no-version-check", "run", *SHORT),
-            *("--journal-path", str(journal), file),
-            cwd=ROOT / folder,
-            MESHVERDICT_REPORTS=str(tmp_path / "reports"),
-            **variables,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(journal.read_text())["status"] == "completed"
-        runs = sorted((tmp_path / "reports" / "isolate-redis").iterdir())
-        assert person.types("meshverdict", "report", str(runs[-1]), **variables).returncode == 0
-    person.types("meshverdict", "compare", str(runs[0]), str(runs[-1]), **variables)
+    folder, file = (
+        (".", "experiments/isolate-redis.json") if variables else ("experiments", "isolate-redis.json")
+    )
+    journal = tmp_path / "journal.json"
+    done = person.types(
+        *("chaos", "--log-file", str(tmp_path / "log"), "--no-version-check", "run", *SHORT),
+        *("--journal-path", str(journal), file),
+        cwd=ROOT / folder,
+        MESHVERDICT_REPORTS=str(tmp_path / "reports"),
+        **variables,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(journal.read_text())["status"] == "completed"
+    (run,) = (tmp_path / "reports" / "isolate-redis").iterdir()
+    assert person.types("meshverdict", "report", str(run), **variables).returncode == 0
+    assert person.types("meshverdict", "compare", str(run), str(run), **variables).returncode == 0
     assert person.types("meshverdict", "down", **variables).returncode == 0
     assert person.reached == []

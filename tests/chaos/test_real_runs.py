@@ -21,6 +21,10 @@ from meshverdict.report.check import check
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
+# For runs of which only the course matters, not the figures.
+BRIEF = {"baseline_s": 4, "treated_s": 4, "restored_s": 1}
+
+
 def names(activities):
     """Name and status of what was run."""
     return [(a["activity"]["name"], a["status"]) for a in activities]
@@ -170,9 +174,7 @@ def test_policy_that_selects_nothing_is_refused(lab, tmp_path):
 
 def test_control_arm_leaves_the_treatment_out_and_does_not_deviate(lab, tmp_path):
     """The journal shows what this arm was to do; phase-aware probes expect the untreated answer."""
-    ran = chaos(
-        lab.state, tmp_path, environ={"MESHVERDICT_ARM": "control", "MESHVERDICT_PAIR": "2"}, treated_s=4
-    )
+    ran = chaos(lab.state, tmp_path, environ={"MESHVERDICT_ARM": "control", "MESHVERDICT_PAIR": "2"}, **BRIEF)
     journal, run = ran.read("journal.json"), ran.read("run.json")
     assert (ran.code, journal["deviated"]) == (0, False), ran.text
     assert "only-the-app-may-reach-redis" not in [a["name"] for a in journal["experiment"]["method"]]
@@ -250,7 +252,7 @@ def test_disk_that_fills_up_during_the_run_fails_it(lab, tmp_path):
 
 def test_second_run_is_refused_while_the_first_lasts(lab, tmp_path):
     """It names the process of the first; the first is not disturbed."""
-    first = start(lab.state, tmp_path / "first", treated_s=4)
+    first = start(lab.state, tmp_path / "first", **BRIEF)
     wait_for_policy(lab)
     second = chaos(lab.state, tmp_path / "second")
     assert second.code == 1
@@ -261,7 +263,7 @@ def test_second_run_is_refused_while_the_first_lasts(lab, tmp_path):
 def test_run_brings_its_own_lab_and_takes_it_down(tmp_path):
     """With no lab up, one is started for the run."""
     state = tmp_path / "state"
-    ran = chaos(state, tmp_path / "work", treated_s=4)
+    ran = chaos(state, tmp_path / "work", **BRIEF)
     assert ran.code == 0, ran.text
     assert meshverdict(state, "status")[0] != 0
 
