@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 # For runs of which only the course matters, not the figures.
-BRIEF = {"baseline_s": 4, "treated_s": 4, "restored_s": 1}
+BRIEF = {"treated_s": 4, "restored_s": 1}
 
 
 def names(activities):
