@@ -25,16 +25,17 @@ WAITING = {"test_broken_generators.py"}
 LONG = (
     "chaos/test_real_runs.py",
     "acceptance/test_production_is_left_alone.py",
+    "load/test_locust_runs.py",
     "lab/test_foreign.py",
     "cli/test_campaigns.py",
     "chaos/test_mesh_experiments.py",
-    "load/test_locust_runs.py",
-    "lab/test_cut_short.py",
-    "docs/test_own_app.py",
-    "chaos/test_overload_runs.py",
+    "load/test_engine.py",
     "cluster/test_golden_api.py",
     "lab/test_crashes.py",
     "network/test_yardstick_kernel.py",
+    "lab/test_cut_short.py",
+    "docs/test_own_app.py",
+    "chaos/test_overload_runs.py",
 )
 # A shell's background job starts with Ctrl-C ignored, and so would every program that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
