@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _EDGE = 1 << 31  # EPOLLET: gevent's patches hide the name
 # An event brings one answer; arrivals must not wait until a crowd of answers is read, nor the other way round.
-_BATCH, _BURST, _ENOUGH, _MOST_EVENTS = 8, 16, 256, 256
+# More answers than arrivals in a turn: else a loop that is behind would start requests faster than it ends them.
+_BATCH, _BURST, _ENOUGH, _MOST_EVENTS = 8, 4, 256, 256
 _LONGEST_SLEEP = 0.05
 # What a task's own code takes, and waking up.
 _LEAD_S = 90e-6
@@ -105,7 +106,7 @@ class Engine:
         self._due, self._act = next(self._arrivals, _NEVER)
         try:
             while True:
-                now = self._serve_arrivals()
+                now = self._serve_arrivals(behind=bool(ready))
                 for exchange in flight.expired(all_of_them=self._abort):
                     self._connections.give_up(exchange)
                 for _ in range(len(over)):  # no more: a task may fail and ask again for ever
@@ -130,16 +131,16 @@ class Engine:
             self._epoll.close()
             self._timer.close()
 
-    def _serve_arrivals(self) -> float:
+    def _serve_arrivals(self, *, behind: bool) -> float:
         """Start what is due, but not so much that answers would have to wait; the time afterwards."""
         clock, meter, flight, early = self._clock, self._meter, self._flight, self._early
         # With time to spare, a task is started a little before it is due, and its request sent when it is.
         lead = 0.0 if meter.nap else _LEAD_S
         flight.now = now = clock()
+        self._connections.late = behind or now - self._due > _LATE_S
         burst = _BURST
         while self._due - lead <= now and burst and not self._halt:
             burst -= 1
-            self._connections.late = now - self._due > _LATE_S
             if flight.count >= self.most_in_flight:
                 meter.drop()
             else:
