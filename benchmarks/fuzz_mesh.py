@@ -22,9 +22,10 @@ class Mesh:
     def __init__(self) -> None:
         from meshverdict.cluster.objects import CRDS, Objects
         from meshverdict.cluster.store import Store
+        from meshverdict.mesh.definitions import manifests
         from meshverdict.mesh.values import Endpoint, Locality, Port, Service, Workload
         from meshverdict.runtime.envoy_binary import find_envoy
-        from meshverdict.runtime.mesh_admission import MeshWebhook, definitions
+        from meshverdict.runtime.mesh_admission import MeshWebhook
 
         place = Locality("lab", "a")
         self.client = Workload("n", "a", "10.0.0.1", {"app": "a", "team": "one"}, "a", place)
@@ -40,7 +41,7 @@ class Mesh:
         )
         self.envoy = find_envoy()
         self.objects = Objects(Store())
-        for definition in definitions():
+        for definition in manifests():
             self.objects.create(CRDS, definition, manager="fuzz")
         for name in ("n", "m"):
             self.objects.create("namespaces", {"metadata": {"name": name}}, manager="fuzz")

@@ -11,8 +11,9 @@ from meshverdict.cluster.decode import DecodeError, decode
 from meshverdict.cluster.errors import ApiError
 from meshverdict.cluster.objects import CRDS, Objects, Write
 from meshverdict.lab.manifests import as_applied
+from meshverdict.mesh import definitions
 from meshverdict.model.errors import UsageError
-from meshverdict.runtime.mesh_admission import MeshWebhook, definitions
+from meshverdict.runtime.mesh_admission import MeshWebhook
 from meshverdict.runtime.node_object import node_manifest
 from meshverdict.runtime.runtime import SYSTEM_NAMESPACE, capacity, system_manifests
 from meshverdict.runtime.topology import API_PORT, WORLD_ADDRESS, Node
@@ -41,7 +42,7 @@ def install_mesh(objects: Objects, *, everywhere: bool) -> None:
         objects: The cluster's objects.
         everywhere: Give a sidecar to every pod of the lab's own namespaces.
     """
-    for definition in definitions():
+    for definition in definitions.manifests():
         objects.create(CRDS, definition, manager=_MANAGER)
     objects.webhooks.append(MeshWebhook(objects.store, everywhere=everywhere))
 

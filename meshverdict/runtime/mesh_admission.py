@@ -5,10 +5,7 @@ A rule that is silently not enforced makes a wrong verdict, so what the lab's pr
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from meshverdict import mesh
 from meshverdict.cluster.errors import ApiError, bad_request, forbidden_field, invalid
@@ -19,18 +16,7 @@ from meshverdict.runtime.mesh_snapshot import snapshot
 from meshverdict.runtime.sidecar_injection import injected, wants_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from meshverdict.cluster.store import Manifest, Store
-
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def definitions() -> Iterator[Manifest]:
-    """The CustomResourceDefinitions of the Istio kinds that the lab enforces."""
-    for file in sorted((Path(mesh.__file__).parent / "crds").glob("*.yaml")):
-        with file.open() as stream:
-            yield yaml.load(stream, _LOADER)  # noqa: S506 - one of yaml's safe loaders, chosen above
 
 
 class MeshWebhook:

@@ -35,14 +35,18 @@ PATIENCE = 8.0
 def cases() -> list[dict[str, Any]]:
     """The cases; empty where the yardsticks are missing."""
     path = FOLDER / "istio_cases_open.yaml"
-    return yaml.safe_load(path.read_text())["cases"] if path.exists() else []
+    return yaml.load(path.read_text(), yaml.CSafeLoader)["cases"] if path.exists() else []
 
 
 @cache
 def invalid() -> dict[str, Any]:
     """Resources that have to be refused, and those to be accepted with a warning."""
     path = FOLDER / "istio_invalid_open.yaml"
-    return yaml.safe_load(path.read_text()) if path.exists() else {"invalid": [], "accepted_with_warning": []}
+    return (
+        yaml.load(path.read_text(), yaml.CSafeLoader)
+        if path.exists()
+        else {"invalid": [], "accepted_with_warning": []}
+    )
 
 
 @dataclass

@@ -120,7 +120,7 @@ def mesh(record: dict[str, Any]) -> tuple[Mesh, Workload]:
     pippo_service = Service(
         "pippo", "pippo", (Port(80, "http", "HTTP"),), _endpoints(pippo, {"http": 8080}), "10.96.7.7"
     )
-    manifests = [m for m in yaml.safe_load_all(record["resources"] or "") if m]
+    manifests = [m for m in yaml.load_all(record["resources"] or "", yaml.CSafeLoader) if m]
     resources = tuple(resource(m) for m in manifests)
     entries = [s for r in resources if r.kind == "ServiceEntry" for s in services_of_entry(r, {})]
     every = (*services, pippo_service, *entries)
@@ -444,7 +444,7 @@ def expected(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _weighted_today(record):
-    for manifest in yaml.safe_load_all(record["resources"] or ""):
+    for manifest in yaml.load_all(record["resources"] or "", yaml.CSafeLoader):
         policy = ((manifest or {}).get("spec") or {}).get("trafficPolicy") or {}
         setting = (policy.get("loadBalancer") or {}).get("localityLbSetting") or {}
         if setting.get("distribute"):

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from worlds import in_world, plain_user_world
 from meshverdict.cluster.store import Store
 from meshverdict.model.histogram import Histogram
 from meshverdict.model.settings import LabSettings
-from meshverdict.runtime.delay_line import COMPENSATION_NS, DelayLine, Delays
+from meshverdict.runtime.delay_line import COMPENSATION_NS, WATCHED, DelayLine, Delays
 from meshverdict.runtime.delay_report import telemetry_line
 from meshverdict.runtime.flows import PodNames
 from meshverdict.runtime.keeper import WorldHandle
@@ -144,6 +145,39 @@ def test_a_report_that_nobody_reads_is_told_later_and_whole() -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize(("packets", "awake"), [(0, True), (WATCHED, True), (WATCHED + 1, False)])
+def test_the_line_stays_awake_for_few_packets_and_sleeps_between_many(
+    packets: int,
+    awake: bool,  # noqa: FBT001
+) -> None:
+    """With few packets the last moments before one is due are spent awake; with many the processor is the others'."""
+    reader, writer = os.pipe()
+    source, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        line = DelayLine([], Delays(0, 0), writer)
+        line._counts.packets = packets
+        line._report_at = 0
+        line._tell_in_a_quiet_moment()
+        direction = Delays(1_000_000, 1_000_000).direction(source, source, back=False)
+        direction.waiting = 1
+        due = time.monotonic_ns() + 60_000
+        line._queue.append((due, 1, direction, b"packet"))
+        line._release()
+        took = time.monotonic_ns() - due
+        sink.setblocking(False)
+        if awake:
+            assert sink.recv(100) == b"packet"
+            assert took > 0
+        elif took < 0:  # else the machine was elsewhere for so long
+            with pytest.raises(BlockingIOError):
+                sink.recv(100)
+    finally:
+        for end in (reader, writer):
+            os.close(end)
+        source.close()
+        sink.close()
 
 
 def test_addresses_become_pods_and_microseconds_a_histogram() -> None:
