@@ -54,11 +54,11 @@ def _outbound(mesh: Mesh, proxy: Workload, target: Target, folder: str) -> Outbo
     service, port, policy = target.service, target.port, target.policy
     cluster = typed(CLUSTER, name=target.name, **traffic_policy.connections(policy))
     cluster |= traffic_policy.http_options(policy, port) | traffic_policy.outlier(policy)
-    cluster |= traffic_policy.balancing(policy)
+    own_address = (service.headless and not port.is_http) or traffic_policy.passthrough(policy)
+    cluster |= traffic_policy.balancing(policy, () if own_address else service.near)
     own = metrics.cluster_metadata(service, port.number)
     cluster["metadata"] = {"filter_metadata": {"istio": _metadata(target), metrics.CLUSTER_METADATA: own}}
     found: Json | None = None
-    own_address = (service.headless and not port.is_http) or traffic_policy.passthrough(policy)
     if own_address:
         cluster |= {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
         cluster.pop("ring_hash_lb_config", None)

@@ -10,7 +10,7 @@ from meshverdict.mesh import locality
 from meshverdict.mesh.envoy import LOAD_ASSIGNMENT, Json, address, typed
 from meshverdict.mesh.lookup import mtls_mode
 from meshverdict.mesh.names import outbound_cluster
-from meshverdict.mesh.values import Endpoint, Mesh, Port, Service, Workload
+from meshverdict.mesh.values import HOSTNAME_LABEL, Endpoint, Mesh, Port, Service, Workload
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ def assignment(mesh: Mesh, proxy: Workload, target: Target) -> Json:
     are left out, because Envoy's own threshold of 50 % would send requests to them.
     """
     ejecting = "outlierDetection" in target.policy
-    members = [e for e in target.members if e.ready or ejecting]
-    found = locality.groups(members, target.policy, proxy.locality, proxy.labels)
+    here = target.service.node_local
+    members = [
+        e for e in target.members if (e.ready or ejecting) and (not here or (e.node and e.node == proxy.node))
+    ]
+    labels = dict(proxy.labels) | {HOSTNAME_LABEL: proxy.node}
+    found = locality.groups(members, target.policy, proxy.locality, labels, target.service.near)
     places = [
         {
             "locality": _locality(group),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from meshverdict.mesh.names import full_host
 from meshverdict.mesh.values import (
+    HOSTNAME_LABEL,
     REGION_LABEL,
     SUBZONE_LABEL,
     ZONE_LABEL,
@@ -25,6 +26,13 @@ Manifest = Mapping[str, Any]
 # Istio's injector sets it, and clients encrypt to a pod that carries it.
 TLS_MODE_LABEL: Final = "security.istio.io/tlsMode"
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
+# What a Service's trafficDistribution asks of client and endpoint, in Istio's order.
+_SAME_ZONE: Final = (REGION_LABEL, ZONE_LABEL)
+_NEAR: Final = {
+    "PreferClose": _SAME_ZONE,
+    "PreferSameZone": _SAME_ZONE,
+    "PreferSameNode": (*_SAME_ZONE, SUBZONE_LABEL, HOSTNAME_LABEL),
+}
 _HTTP: Final = frozenset({"http", "http1.1", "kubernetes.io/ws"})
 _HTTP2: Final = frozenset({"http2", "grpc", "grpc-web", "kubernetes.io/h2c"})
 
@@ -50,6 +58,7 @@ def workload(pod: Manifest, node_labels: Labels) -> Workload | None:
         locality=locality(node_labels),
         sidecar=labels.get(TLS_MODE_LABEL) == "istio",
         owner=_owner(meta),
+        node=spec.get("nodeName") or "",
     )
 
 
@@ -106,6 +115,8 @@ def service(
         leaving=tuple(_endpoints(slices, workloads, terminating=True)),
         cluster_ip="" if address == "None" else address,
         created=meta.get("creationTimestamp") or "",
+        near=_NEAR.get(spec.get("trafficDistribution") or "", ()),
+        node_local=spec.get("internalTrafficPolicy") == "Local",
     )
 
 
@@ -136,6 +147,7 @@ def _endpoint(address: str, ports: Mapping[str, int], pod: Workload | None, *, r
         workload=pod.key,
         sidecar=pod.sidecar,
         ready=ready,
+        node=pod.node,
     )
 
 

@@ -1,6 +1,7 @@
 """Which endpoints a client prefers: Istio's locality priorities, its failover lists and its fixed distribution.
 
-Without outlierDetection nothing fails over and nothing is preferred; ``distribute`` works without it.
+Without outlierDetection nothing fails over and nothing is preferred by a DestinationRule; ``distribute`` works without it,
+and so does what a Service prefers (``trafficDistribution``), which holds where no rule says anything.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from meshverdict.mesh.values import Endpoint, Labels, Locality
+from meshverdict.mesh.values import HOSTNAME_LABEL, Endpoint, Labels, Locality
 
 Setting = Mapping[str, Any]
 
@@ -41,8 +42,15 @@ def setting(policy: Mapping[str, Any]) -> Setting | None:
     return None if found.get("enabled") is False else found
 
 
-def weighted(policy: Mapping[str, Any]) -> bool:
-    """Whether Envoy has to keep to the weights of localities."""
+def _preferred(policy: Mapping[str, Any], near: Sequence[str]) -> bool:
+    """Whether the Service's own preference holds: a rule's setting, even one that is off, takes its place."""
+    return bool(near) and (policy.get("loadBalancer") or {}).get("localityLbSetting") is None
+
+
+def weighted(policy: Mapping[str, Any], near: Sequence[str] = ()) -> bool:
+    """Whether Envoy has to keep to the weights of localities; *near* as for `groups`."""
+    if _preferred(policy, near):
+        return True
     found = setting(policy)
     if found is None:
         return False
@@ -51,7 +59,11 @@ def weighted(policy: Mapping[str, Any]) -> bool:
 
 
 def groups(
-    endpoints: Sequence[Endpoint], policy: Mapping[str, Any], place: Locality, labels: Labels
+    endpoints: Sequence[Endpoint],
+    policy: Mapping[str, Any],
+    place: Locality,
+    labels: Labels,
+    near: Sequence[str] = (),
 ) -> list[Group]:
     """Endpoints as this client should see them, nearest first.
 
@@ -60,8 +72,11 @@ def groups(
         policy: Traffic policy of the cluster.
         place: Locality of the client.
         labels: The client's labels, for ``failoverPriority``.
+        near: Labels in which the Service wants client and endpoint to agree.
     """
     plain = _by_locality(endpoints)
+    if _preferred(policy, near):
+        return _by_labels(plain, near, dict(labels) | place.labels)
     found = setting(policy)
     if found is None:
         return plain
@@ -137,7 +152,7 @@ def _by_labels(plain: list[Group], keys: Sequence[str], mine: Labels) -> list[Gr
 
 def _mismatch(endpoint: Endpoint, keys: Sequence[str], mine: Labels) -> int:
     """How far from the end of the list the first label differs: 0 when all are equal."""
-    theirs = dict(endpoint.labels) | endpoint.locality.labels
+    theirs = dict(endpoint.labels) | endpoint.locality.labels | {HOSTNAME_LABEL: endpoint.node}
     for position, written in enumerate(keys):
         key, equals, wanted = written.partition("=")
         if theirs.get(key, "") != (wanted if equals else mine.get(key, "")):

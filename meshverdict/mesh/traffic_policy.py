@@ -5,7 +5,7 @@ Envoy's own defaults (1024 connections, 3 retries, 50 % panic) are never left st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from meshverdict.mesh import durations, locality
@@ -112,14 +112,14 @@ def _counted(found: Json, name: str, value: int | None) -> None:
         found[f"enforcing_{name}"] = 100 if value else 0
 
 
-def balancing(policy: Policy) -> Json:
-    """Load balancer, panic threshold and whether the weights of localities count."""
+def balancing(policy: Policy, near: Sequence[str] = ()) -> Json:
+    """Load balancer, panic threshold and whether the weights of localities count; *near* as in `locality.groups`."""
     fields: Json = {}
     common: Json = {}
     rule = policy.get("outlierDetection")
     if rule is not None:
         common["healthy_panic_threshold"] = {"value": rule.get("minHealthPercent", 0)}
-    if locality.weighted(policy):
+    if locality.weighted(policy, near):
         common["locality_weighted_lb_config"] = {}
     if common:
         fields["common_lb_config"] = common

@@ -19,6 +19,7 @@ DOMAIN: Final = "cluster.local"
 REGION_LABEL: Final = "topology.kubernetes.io/region"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 SUBZONE_LABEL: Final = "topology.istio.io/subzone"
+HOSTNAME_LABEL: Final = "kubernetes.io/hostname"
 
 
 @dataclass(frozen=True, order=True)
@@ -49,6 +50,7 @@ class Workload:
         locality: Where its node is.
         sidecar: Whether an Envoy stands before it.
         owner: Name of what made it; empty for a pod by itself.
+        node: Name of its node.
     """
 
     namespace: str
@@ -59,6 +61,7 @@ class Workload:
     locality: Locality = Locality()
     sidecar: bool = True
     owner: str = ""
+    node: str = ""
 
     @property
     def key(self) -> str:
@@ -104,6 +107,7 @@ class Endpoint:
         workload: ``namespace/name`` of the pod, empty when there is none.
         sidecar: Whether an Envoy answers there.
         ready: Whether it may be given new requests.
+        node: Name of the pod's node, empty when there is no pod behind it.
     """
 
     address: str
@@ -114,6 +118,7 @@ class Endpoint:
     workload: str = ""
     sidecar: bool = False
     ready: bool = True
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ class Service:
         created: ``creationTimestamp``; the oldest wins where two claim the same port.
         external_host: Host name of a ServiceEntry, empty for a Service.
         resolution: ``STATIC`` addresses as they are, ``DNS`` names are looked up by Envoy.
+        near: Labels in which client and endpoint should agree, the most important first: its ``trafficDistribution``.
+        node_local: Whether a client may call only endpoints on its own node: ``internalTrafficPolicy: Local``.
     """
 
     namespace: str
@@ -141,6 +148,8 @@ class Service:
     external_host: str = ""
     resolution: Literal["STATIC", "DNS"] = "STATIC"
     leaving: tuple[Endpoint, ...] = ()
+    near: tuple[str, ...] = ()
+    node_local: bool = False
 
     @property
     def host(self) -> str:
