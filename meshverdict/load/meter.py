@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -20,8 +19,6 @@ _FIFO = 1
 _BUSY = 0.9
 _HALF = 0.4
 _NAP_S = 100e-6
-# What is left of it then: first among equals on its core, where that is allowed.
-_NICE = -10
 
 
 class Meter:
@@ -171,8 +168,6 @@ class Meter:
         fifo = os.sched_getscheduler(0) == os.SCHED_FIFO
         if fifo and cpu > _BUSY:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, 0, _NICE)  # of this thread
             return "normal"
         return "fifo" if fifo else "normal"
 

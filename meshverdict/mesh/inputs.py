@@ -26,12 +26,14 @@ Manifest = Mapping[str, Any]
 # Istio's injector sets it, and clients encrypt to a pod that carries it.
 TLS_MODE_LABEL: Final = "security.istio.io/tlsMode"
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
-# What a Service's trafficDistribution asks of client and endpoint, in Istio's order.
+# Istio's own spelling of trafficDistribution, from before Kubernetes had the field; the field comes first.
+DISTRIBUTION_ANNOTATION: Final = "networking.istio.io/traffic-distribution"
+# What it asks of client and endpoint, in Istio's order.
 _SAME_ZONE: Final = (REGION_LABEL, ZONE_LABEL)
 _NEAR: Final = {
-    "PreferClose": _SAME_ZONE,
-    "PreferSameZone": _SAME_ZONE,
-    "PreferSameNode": (*_SAME_ZONE, SUBZONE_LABEL, HOSTNAME_LABEL),
+    "preferclose": _SAME_ZONE,
+    "prefersamezone": _SAME_ZONE,
+    "prefersamenode": (*_SAME_ZONE, SUBZONE_LABEL, HOSTNAME_LABEL),
 }
 _HTTP: Final = frozenset({"http", "http1.1", "kubernetes.io/ws"})
 _HTTP2: Final = frozenset({"http2", "grpc", "grpc-web", "kubernetes.io/h2c"})
@@ -107,6 +109,7 @@ def service(
     if spec.get("type") == "ExternalName" or not ports:
         return None
     address = spec.get("clusterIP") or ""
+    wish = spec.get("trafficDistribution") or (meta.get("annotations") or {}).get(DISTRIBUTION_ANNOTATION)
     return Service(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -115,7 +118,7 @@ def service(
         leaving=tuple(_endpoints(slices, workloads, terminating=True)),
         cluster_ip="" if address == "None" else address,
         created=meta.get("creationTimestamp") or "",
-        near=_NEAR.get(spec.get("trafficDistribution") or "", ()),
+        near=_NEAR.get((wish or "").lower(), ()),
         node_local=spec.get("internalTrafficPolicy") == "Local",
     )
 

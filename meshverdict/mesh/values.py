@@ -135,7 +135,7 @@ class Service:
         created: ``creationTimestamp``; the oldest wins where two claim the same port.
         external_host: Host name of a ServiceEntry, empty for a Service.
         resolution: ``STATIC`` addresses as they are, ``DNS`` names are looked up by Envoy.
-        near: Labels in which client and endpoint should agree, the most important first: its ``trafficDistribution``.
+        near: Labels in which client and endpoint should agree, the most important first: its traffic distribution.
         node_local: Whether a client may call only endpoints on its own node: ``internalTrafficPolicy: Local``.
     """
 

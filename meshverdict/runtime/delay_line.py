@@ -269,7 +269,7 @@ class DelayLine:
 
     def _summary(self) -> dict[str, Any]:
         counts, self._counts = self._counts, Counts()
-        few = counts.packets <= WATCHED
+        few = counts.packets <= WATCHED * (1 + self._unreported)
         self._watch_ns, self._wake_ns = (_WATCH_NS, _WAKE_NS) if few else (0, 0)
         cpu, self._cpu = self._cpu, time.process_time()
         dropped = sum(d.dropped + _kernel_drops(d.source) for d in self._directions)

@@ -74,11 +74,11 @@ SPREAD = (
 )
 
 
-def _seen(wishes, policy=None, ends=SPREAD):
+def _seen(wishes, policy=None, ends=SPREAD, annotations=None):
     """Last digit of each endpoint's address -> its priority, and whether weights of localities count."""
     client = Workload("n", "a", "10.0.0.1", {"app": "a"}, "a", ZONE_A, node="two")
     manifest = {
-        "metadata": {"namespace": "n", "name": "b"},
+        "metadata": {"namespace": "n", "name": "b", "annotations": annotations or {}},
         "spec": {"clusterIP": "10.96.0.5", "ports": [{"name": "http", "port": 80}], **wishes},
     }
     bare = service(manifest, (), {})
@@ -124,3 +124,10 @@ def test_a_preference_is_no_wall_and_a_local_service_is_one():
     far = SPREAD[2:]
     assert _seen({"trafficDistribution": "PreferSameZone"}, ends=far) == ({4: 0}, True)
     assert _seen({"internalTrafficPolicy": "Local"}, ends=far) == ({}, False)
+
+
+def test_istios_annotation_says_the_same_and_the_field_comes_first():
+    """The annotation is read in any case, as Istio does."""
+    node = {"networking.istio.io/traffic-distribution": "preferSameNode"}
+    assert _seen({}, annotations=node)[0] == {2: 1, 3: 0, 4: 2}
+    assert _seen({"trafficDistribution": "PreferSameZone"}, annotations=node)[0] == {2: 0, 3: 0, 4: 1}
