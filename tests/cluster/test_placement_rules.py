@@ -95,6 +95,20 @@ async def test_slices_that_no_node_could_load(api, piece, words):
     assert words in answer["message"]
 
 
+async def test_a_preference_that_no_proxy_knows(api):
+    """Accepted, it would be no preference at all: traffic would go everywhere, and nobody would be told."""
+    spec = {"ports": [{"port": 80}], "trafficDistribution": "Near"}
+    body = {"metadata": {"name": "s"}, "spec": spec}
+    path = "/api/v1/namespaces/default/services"
+    status, _, answer = await api.request("POST", path, body)
+    assert (status, answer["reason"]) == (422, "Invalid")
+    words = 'spec.trafficDistribution: Unsupported value: "Near": supported values: '
+    assert f'{words}"PreferClose", "PreferSameZone", "PreferSameNode"' in answer["message"]
+    for known in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        spec["trafficDistribution"], body["metadata"]["name"] = known, known.lower()
+        assert (await api.request("POST", path, body))[0] == 201
+
+
 def test_a_job_of_endless_indexes_is_planned_in_parts():
     """A plan is a burst of pods, however many are wanted, and lists nothing that it does not make."""
     job = {

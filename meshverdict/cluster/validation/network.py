@@ -20,6 +20,7 @@ from meshverdict.cluster.validation.meta import Errors, labels_errors, selector_
 _CIDR_TEXT: Final = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 IP_TEXT: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_DISTRIBUTIONS: Final = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _PATH_TYPES: Final = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_ENDS: Final = ("/..", "/.")
@@ -206,6 +207,9 @@ def _service_addresses(spec: Manifest, kind: str) -> Errors:
         policy = spec.get(key)
         if policy and policy not in {"Cluster", "Local"}:
             errors.append(unsupported(f"spec.{key}", policy, ("Cluster", "Local")))
+    wish = spec.get("trafficDistribution")
+    if wish is not None and wish not in _DISTRIBUTIONS:
+        errors.append(unsupported("spec.trafficDistribution", wish, _DISTRIBUTIONS))
     return errors
 
 
